@@ -1,0 +1,1 @@
+//! Bytes on disk: sealed recording, key slot, spool names.

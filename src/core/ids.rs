@@ -1,0 +1,264 @@
+//! Identifiers: parsed once, at the edge, and trusted from then on.
+//!
+//! Owns their alphabets and their text form. Must never draw a random id: the bytes come from `shell::entropy`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Text that is not the identifier it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} must be {rule}")]
+pub struct IdError {
+    what: &'static str,
+    rule: &'static str,
+}
+
+/// `Serialize`, `Deserialize`, `Display` and `Debug` of a type that has `as_text` and `FromStr`.
+macro_rules! textual {
+    ($name:ident) => {
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+/// A name from a closed alphabet: `[a-z0-9-]{1,64}`, as the policy writes it.
+macro_rules! token {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The text, as written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let ok = (1..=64).contains(&text.len())
+                    && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+                if ok { Ok(Self(text.into())) } else { Err(IdError { what: $what, rule: TOKEN_RULE }) }
+            }
+        }
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+        textual!($name);
+    };
+}
+const TOKEN_RULE: &str = "1 to 64 characters of a-z, 0-9 and \"-\"";
+
+token!(
+    /// A camera, a line, a workstation. Public in the ledger, so it must not name a person.
+    SourceId, "a source id");
+token!(
+    /// Why recordings of a source exist (R11).
+    PurposeId, "a purpose id");
+token!(
+    /// Why this access (R20, R35).
+    ReasonCode, "a reason code");
+token!(
+    /// A retention class.
+    ClassId, "a class id");
+token!(
+    /// A set of verbs.
+    RoleId, "a role id");
+token!(
+    /// The place a camera films (R10).
+    ZoneId, "a zone id");
+
+/// A rule of the policy (the key of a grant or a deny), or a rule of the house, written `builtin.…`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleId(Box<str>);
+
+impl RuleId {
+    /// A rule of the house. `name` is a literal of this program, never outside text.
+    pub fn builtin(name: &'static str) -> Self {
+        Self(format!("builtin.{name}").into())
+    }
+    /// The text, as it stands in the ledger's detail.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl FromStr for RuleId {
+    type Err = IdError;
+    /// Only `[a-z0-9-]{1,64}`: the prefix `builtin.` is reserved, a policy cannot claim it.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let error = IdError { what: "a rule id", rule: TOKEN_RULE };
+        SourceId::from_str(text).map(|token| Self(token.0)).map_err(|_| error)
+    }
+}
+impl fmt::Debug for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RuleId({self})")
+    }
+}
+
+/// 128 random bits, written as 26 characters of lower-case base32 without padding.
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name([u8; 16]);
+
+        impl $name {
+            /// Wraps 16 random bytes.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(bytes)
+            }
+            /// The 16 bytes.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&BASE32_NOPAD.encode(&self.0).to_ascii_lowercase())
+            }
+        }
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let error = IdError { what: $what, rule: "26 characters of a-z and 2-7" };
+                let lower = text.len() == 26 && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'));
+                if !lower {
+                    return Err(error);
+                }
+                // Trailing bits must be zero, so each id has exactly one text: the decoder checks it.
+                let bytes = BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).map_err(|_| error.clone())?;
+                bytes.try_into().map(Self).map_err(|_| error)
+            }
+        }
+        textual!($name);
+    };
+}
+
+random_id!(
+    /// One sealed recording. The object file and the data key carry the same id.
+    RecordingId, "a recording id");
+random_id!(
+    /// One opened recording, from permit to close.
+    SessionId, "a session id");
+random_id!(
+    /// One hold.
+    HoldId, "a hold id");
+
+/// A SHA-256 digest, written as 64 hexadecimal digits: of a recording's original bytes, of a policy.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+impl FromStr for Digest {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let error = || IdError { what: "a SHA-256", rule: "64 lower-case hexadecimal digits" };
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| error())?;
+        bytes.try_into().map(Self).map_err(|_| error())
+    }
+}
+textual!(Digest);
+
+/// What a recording is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Camera footage.
+    Footage,
+    /// A telephone call.
+    Call,
+    /// A video of a screen, recorded during a call.
+    Screen,
+}
+
+impl Kind {
+    /// The word used in policy, ledger and bus.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Footage => "footage",
+            Self::Call => "call",
+            Self::Screen => "screen",
+        }
+    }
+}
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+impl FromStr for Kind {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        [Self::Footage, Self::Call, Self::Screen]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or(IdError { what: "a kind", rule: "footage, call or screen" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_exactly_one_text() {
+        let id = RecordingId::from_bytes([0xAB; 16]);
+        let text = id.to_string();
+        assert_eq!(text.len(), 26);
+        assert_eq!(text.parse::<RecordingId>(), Ok(id));
+        assert!(text.to_uppercase().parse::<RecordingId>().is_err());
+        // 26 characters hold 130 bits: the last two must be zero.
+        let mut other = text.clone();
+        other.replace_range(25.., "b");
+        assert!(other.parse::<RecordingId>().is_err());
+    }
+
+    #[test]
+    fn a_policy_cannot_claim_a_builtin_rule() {
+        assert!("builtin.no-grant".parse::<RuleId>().is_err());
+        assert_eq!(RuleId::builtin("no-grant").as_str(), "builtin.no-grant");
+    }
+
+    #[test]
+    fn tokens_keep_to_their_alphabet() {
+        for bad in ["", "A", "a_b", "é", "a b", &"a".repeat(65)] {
+            assert!(bad.parse::<SourceId>().is_err(), "{bad:?}");
+        }
+        assert!("entrance-2".parse::<SourceId>().is_ok());
+    }
+}

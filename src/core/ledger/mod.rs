@@ -1,0 +1,1 @@
+//! The rules of the ledger: hash, tree, checkpoint, tiles, tail frames. It signs nothing and writes nothing.

@@ -1,0 +1,1 @@
+//! State machines folded from events: holds.

@@ -1,0 +1,1 @@
+//! When a recording must go: expiry, the purge plan, the rule for a clock that jumped.

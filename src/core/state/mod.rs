@@ -1,0 +1,1 @@
+//! The fold of the ledger: State, and what an event does to it.

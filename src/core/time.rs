@@ -1,0 +1,231 @@
+//! Time as data: instants, calendar periods, and the clocks as read. There is no `now()` here.
+//!
+//! Owns RFC 3339 and ISO 8601 text forms and calendar arithmetic (through `jiff`). Must never read a clock or the
+//! local time zone: both come in as arguments.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// An instant in UTC with microseconds, between the years 1 and 9999.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp(jiff::Timestamp);
+
+/// A time or a period that cannot be read or computed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TimeError {
+    /// Not RFC 3339.
+    #[error("a time must be RFC 3339, like 2026-05-12T10:00:00Z")]
+    NotATimestamp,
+    /// Not `PnYnMnDTnHnMnS`.
+    #[error("a period must be ISO 8601, like P15D, P3M or PT15M")]
+    NotAPeriod,
+    /// Beyond the years 1 to 9999.
+    #[error("the time lies outside the years 1 to 9999")]
+    OutOfRange,
+}
+
+impl Timestamp {
+    /// From microseconds since 1970-01-01T00:00:00Z.
+    pub fn from_micros(micros: i64) -> Result<Self, TimeError> {
+        jiff::Timestamp::from_microsecond(micros).map(Self).map_err(|_| TimeError::OutOfRange)
+    }
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub fn as_micros(self) -> i64 {
+        self.0.as_microsecond()
+    }
+    /// Microseconds from `earlier` to `self`; negative when `earlier` is later.
+    pub fn micros_since(self, earlier: Self) -> i64 {
+        self.as_micros().saturating_sub(earlier.as_micros())
+    }
+    /// `self` plus `micros`, kept inside the years 1 to 9999.
+    #[must_use]
+    pub fn saturating_add_micros(self, micros: i64) -> Self {
+        let bound = if micros < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+        Self::from_micros(self.as_micros().saturating_add(micros)).unwrap_or(Self(bound))
+    }
+    /// `self` plus a calendar period, counted in UTC: one month after 31 January is 28 or 29 February (design §9).
+    pub fn checked_add(self, period: &Period) -> Result<Self, TimeError> {
+        let utc = self.0.to_zoned(TimeZone::UTC);
+        utc.checked_add(period.0).map(|zoned| Self(zoned.timestamp())).map_err(|_| TimeError::OutOfRange)
+    }
+    /// The calendar day in `zone`.
+    pub fn date_in(self, zone: &TimeZone) -> jiff::civil::Date {
+        self.0.to_zoned(zone.clone()).date()
+    }
+}
+impl fmt::Display for Timestamp {
+    /// RFC 3339, UTC, six digits after the point: the one form that stands in the ledger.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.6}", self.0)
+    }
+}
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+impl FromStr for Timestamp {
+    type Err = TimeError;
+    /// Any RFC 3339 instant with an offset; what is finer than a microsecond is cut off.
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        let instant: jiff::Timestamp = text.parse().map_err(|_| TimeError::NotATimestamp)?;
+        Self::from_micros(instant.as_microsecond())
+    }
+}
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<'de, str>::deserialize(d)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A calendar period, `PnYnMnDTnHnMnS`, never negative.
+#[derive(Clone, Copy)]
+pub struct Period(jiff::Span);
+
+impl Period {
+    /// A period of whole seconds.
+    pub fn seconds(seconds: u32) -> Self {
+        Self(jiff::Span::new().seconds(i64::from(seconds)))
+    }
+}
+impl PartialEq for Period {
+    /// Equal when written alike: `P1M` and `P30D` are two periods.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.fieldwise() == other.0.fieldwise()
+    }
+}
+impl Eq for Period {}
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+impl fmt::Debug for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+impl FromStr for Period {
+    type Err = TimeError;
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        static ISO: jiff::fmt::temporal::SpanParser = jiff::fmt::temporal::SpanParser::new();
+        let span = ISO.parse_span(text).map_err(|_| TimeError::NotAPeriod)?;
+        if span.is_negative() { Err(TimeError::NotAPeriod) } else { Ok(Self(span)) }
+    }
+}
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<'de, str>::deserialize(d)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// The clocks, read once: what `now` is made of. Every entry carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The wall clock, as read. Not trusted (invariant 11).
+    pub time: Timestamp,
+    /// Microseconds since boot, counting suspend (`CLOCK_BOOTTIME`).
+    pub up_micros: u64,
+    /// Which boot `up_micros` counts from.
+    pub boot: BootId,
+    /// Whether the kernel says that the wall clock is synchronised.
+    pub synchronised: bool,
+}
+
+/// The kernel's random id of one boot (`/proc/sys/kernel/random/boot_id`), written as a UUID.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BootId([u8; 16]);
+
+impl BootId {
+    /// Wraps 16 bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+impl fmt::Display for BootId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            let dash = if matches!(i, 4 | 6 | 8 | 10) { "-" } else { "" };
+            write!(f, "{dash}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+impl fmt::Debug for BootId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+impl FromStr for BootId {
+    type Err = TimeError;
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        let dashes =
+            text.len() == 36 && [8, 13, 18, 23].iter().all(|&i| text.as_bytes().get(i) == Some(&b'-'));
+        let hex: String = text.chars().filter(|&c| c != '-').collect();
+        let bytes = data_encoding::HEXLOWER.decode(hex.as_bytes()).map_err(|_| TimeError::NotATimestamp)?;
+        let bytes = bytes.try_into().map_err(|_| TimeError::NotATimestamp)?;
+        if dashes { Ok(Self(bytes)) } else { Err(TimeError::NotATimestamp) }
+    }
+}
+impl Serialize for BootId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for BootId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<'de, str>::deserialize(d)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn one_month_after_31_january_is_the_end_of_february() {
+        let month: Period = "P1M".parse().unwrap();
+        assert_eq!(at("2026-01-31T12:00:00Z").checked_add(&month), Ok(at("2026-02-28T12:00:00Z")));
+        assert_eq!(at("2028-01-31T12:00:00Z").checked_add(&month), Ok(at("2028-02-29T12:00:00Z")));
+    }
+
+    #[test]
+    fn timestamps_have_six_digits_and_z() {
+        assert_eq!(at("2026-05-12T12:00:00+02:00").to_string(), "2026-05-12T10:00:00.000000Z");
+        assert_eq!(at("2026-05-12T10:00:00.1234567Z").to_string(), "2026-05-12T10:00:00.123456Z");
+    }
+
+    #[test]
+    fn periods_are_iso_8601_and_never_negative() {
+        for bad in ["15 days", "-P1D", "P", "", "P1D1H"] {
+            assert!(bad.parse::<Period>().is_err(), "{bad:?}");
+        }
+        for good in ["P15D", "P3M", "PT15M", "P1Y2M3DT4H5M6S", "PT5S"] {
+            assert_eq!(good.parse::<Period>().unwrap().to_string(), good);
+        }
+    }
+
+    #[test]
+    fn boot_id_is_a_uuid() {
+        let text = "0f4b2c1d-8a6e-4c3b-9d2f-001122334455";
+        assert_eq!(text.parse::<BootId>().unwrap().to_string(), text);
+        assert!("0f4b2c1d8a6e4c3b9d2f001122334455".parse::<BootId>().is_err());
+    }
+}

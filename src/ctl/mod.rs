@@ -1,0 +1,2 @@
+//! `greffierctl`: the program of administrators, controllers and auditors.
+#![forbid(unsafe_code)]

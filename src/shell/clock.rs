@@ -1,0 +1,2 @@
+//! The only clock.
+#![forbid(unsafe_code)]

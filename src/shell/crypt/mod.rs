@@ -1,0 +1,2 @@
+//! Keys: wrapping, AEAD streams, signing. Key bytes never leave this folder.
+#![forbid(unsafe_code)]

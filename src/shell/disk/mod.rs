@@ -1,0 +1,2 @@
+//! Durable files: ledger, objects, key slots, catalogue.
+#![forbid(unsafe_code)]

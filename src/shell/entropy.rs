@@ -1,0 +1,2 @@
+//! The only randomness.
+#![forbid(unsafe_code)]

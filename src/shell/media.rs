@@ -1,0 +1,2 @@
+//! What kind of media a file holds.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The spool watcher.
+#![forbid(unsafe_code)]

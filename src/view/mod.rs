@@ -1,0 +1,2 @@
+//! `greffier-view`: the program of viewers.
+#![forbid(unsafe_code)]
