@@ -4,11 +4,13 @@
 //! randomness, log, await, or hold a private key.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod event;
 pub mod format;
 pub mod ids;
 pub mod ledger;
 pub mod policy;
+pub mod refusal;
 pub mod register;
 pub mod retention;
 pub mod state;

@@ -1,1 +1,170 @@
-//! Who may do what, and why: Policy, AccessRequest, decide().
+//! Who may do what, and why (design §8): the policy as types, its reader, `decide`, the linter, the bound on refusals.
+//!
+//! Owns the shape of `policy.toml`, its digest and every access decision. Must never read a file, a clock or an
+//! account database: the texts, the time and the caller come in as arguments. Keeps invariants 2 (every refusal names
+//! its rule) and 8 (administrators are bound).
+
+mod answer;
+mod ask;
+mod check;
+mod decide;
+mod digest;
+mod error;
+mod flood;
+mod items;
+mod lint;
+mod names;
+mod parse;
+mod read;
+mod refuse;
+mod request;
+mod rules;
+mod scope;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use answer::{Decision, Denial, DenialKind};
+pub use decide::{Permit, decide};
+pub use error::{PolicyError, PolicyErrors};
+pub use flood::{Flood, FloodVerdict, RefusalKey, RefusedMany};
+pub use lint::{LintFacts, Warning, lint};
+pub use names::{UserName, Verb};
+pub use refuse::refuse_caller;
+pub use request::{AccessRequest, House, Principal, Target};
+pub use rules::{Class, Deny, Grant, PeriodStart, Purpose, Reason, Role, Source};
+pub use scope::{Scope, SourceChange, compare_sources, may, searchable_sources};
+
+use super::ids::{ClassId, Digest, PurposeId, ReasonCode, RoleId, RuleId, SourceId};
+use rules::Placed;
+
+/// The commented policy, without sources and grants, that `greffierctl init` writes.
+pub const TEMPLATE: &str = include_str!("policy.toml.init");
+
+/// One text of a policy, as read from the folder of the policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFile {
+    /// The name relative to that folder: `policy.toml` or `policy.d/….toml`.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+}
+
+/// A policy, read whole and checked whole. Every id that a part of it names exists in it.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    digest: Digest,
+    controller: String,
+    reasons: BTreeMap<ReasonCode, Placed<Reason>>,
+    purposes: BTreeMap<PurposeId, Placed<Purpose>>,
+    classes: BTreeMap<ClassId, Placed<Class>>,
+    sources: BTreeMap<SourceId, Placed<Source>>,
+    roles: BTreeMap<RoleId, Placed<Role>>,
+    grants: BTreeMap<RuleId, Placed<Grant>>,
+    denies: BTreeMap<RuleId, Placed<Deny>>,
+}
+
+impl Policy {
+    /// Reads and checks the files of one policy together; their order does not matter.
+    ///
+    /// # Errors
+    /// Every mistake found, each with file, line and reason. A policy with one mistake is refused whole.
+    pub fn parse(files: &[PolicyFile]) -> Result<Self, PolicyErrors> {
+        let mut policy = parse::parse(files)?;
+        check::check(&policy)?;
+        policy.digest = digest::digest(files);
+        Ok(policy)
+    }
+
+    /// The digest that a policy of these files has, whether or not it could be loaded.
+    pub fn digest_of(files: &[PolicyFile]) -> Digest {
+        digest::digest(files)
+    }
+
+    /// The policy of a service that has loaded none: it knows nothing and refuses everything. Its digest is that of no
+    /// text at all.
+    pub fn empty() -> Self {
+        Self {
+            digest: digest::digest(&[]),
+            controller: String::new(),
+            reasons: BTreeMap::new(),
+            purposes: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            roles: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            denies: BTreeMap::new(),
+        }
+    }
+
+    /// SHA-256 of what `sha256sum policy.toml policy.d/*.toml` prints in the policy's folder (design §8).
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+    /// The organisation that answers for the recordings.
+    pub fn controller(&self) -> &str {
+        &self.controller
+    }
+    /// Whether nobody is granted anything: a service with such a policy is degraded.
+    pub fn grants_nothing(&self) -> bool {
+        self.grants.is_empty()
+    }
+    /// The closed list of reasons, by code.
+    pub fn reasons(&self) -> impl Iterator<Item = (&ReasonCode, &Reason)> {
+        values(&self.reasons)
+    }
+    /// A reason, if the list has it.
+    pub fn reason(&self, code: &ReasonCode) -> Option<&Reason> {
+        self.reasons.get(code).map(|placed| &placed.value)
+    }
+    /// The purposes, by id.
+    pub fn purposes(&self) -> impl Iterator<Item = (&PurposeId, &Purpose)> {
+        values(&self.purposes)
+    }
+    /// A purpose.
+    pub fn purpose(&self, id: &PurposeId) -> Option<&Purpose> {
+        self.purposes.get(id).map(|placed| &placed.value)
+    }
+    /// The retention classes, by id.
+    pub fn classes(&self) -> impl Iterator<Item = (&ClassId, &Class)> {
+        values(&self.classes)
+    }
+    /// A retention class.
+    pub fn class(&self, id: &ClassId) -> Option<&Class> {
+        self.classes.get(id).map(|placed| &placed.value)
+    }
+    /// The sources, by id.
+    pub fn sources(&self) -> impl Iterator<Item = (&SourceId, &Source)> {
+        values(&self.sources)
+    }
+    /// A source, if it is registered now. A retired source may still have recordings.
+    pub fn source(&self, id: &SourceId) -> Option<&Source> {
+        self.sources.get(id).map(|placed| &placed.value)
+    }
+    /// The roles, by id.
+    pub fn roles(&self) -> impl Iterator<Item = (&RoleId, &Role)> {
+        values(&self.roles)
+    }
+    /// A role.
+    pub fn role(&self, id: &RoleId) -> Option<&Role> {
+        self.roles.get(id).map(|placed| &placed.value)
+    }
+    /// The grants, by rule id; those that have ended too.
+    pub fn grants(&self) -> impl Iterator<Item = (&RuleId, &Grant)> {
+        values(&self.grants)
+    }
+    /// Every account that the policy names: of grants, denies and spool folders.
+    pub fn users(&self) -> BTreeSet<&UserName> {
+        let granted = self.grants().map(|(_, grant)| &grant.user);
+        let denied = self.denies().filter_map(|(_, deny)| deny.user.as_ref());
+        let writers = self.sources().filter_map(|(_, source)| source.writer.as_ref());
+        granted.chain(denied).chain(writers).collect()
+    }
+    /// The denies, by rule id.
+    pub fn denies(&self) -> impl Iterator<Item = (&RuleId, &Deny)> {
+        values(&self.denies)
+    }
+}
+
+fn values<K, V>(map: &BTreeMap<K, Placed<V>>) -> impl Iterator<Item = (&K, &V)> {
+    map.iter().map(|(id, placed)| (id, &placed.value))
+}

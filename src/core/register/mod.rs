@@ -1,1 +1,3 @@
-//! State machines folded from events: holds.
+//! Registers: state machines folded from events. This version keeps one, the holds.
+
+pub mod holds;

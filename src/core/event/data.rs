@@ -1,0 +1,249 @@
+//! The `data` of each event: facts that identify no person.
+//!
+//! Owns their keys and types, which `greffier-ledger(5)` lists. Unknown keys are errors: a reader of this version must
+//! not pass over what it does not understand. Integers stay below 2^53.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::ids::{ClassId, Digest, HoldId, Kind, PurposeId, ZoneId};
+use crate::core::time::Timestamp;
+
+macro_rules! data {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident : $ty:ty),* $(,)? })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $ty),* }
+    )*};
+}
+
+data! {
+    /// No fact beyond the entry's own columns.
+    Nothing {}
+    /// `ledger.created`: what every later signature is checked against.
+    LedgerCreated {
+        /// First line of every checkpoint.
+        origin: String,
+        /// The stable log key, as a vkey line.
+        log_key: String,
+        /// The first epoch key, as a vkey line.
+        epoch_key: String,
+    }
+    /// `ledger.rekeyed`: the epoch key from the next entry on.
+    LedgerRekeyed {
+        /// The new epoch key, as a vkey line.
+        epoch_key: String,
+    }
+    /// `ledger.started`.
+    LedgerStarted {
+        /// Version of the program.
+        version: String,
+        /// Whether the run before ended with `ledger.stopped`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        after_crash: bool,
+    }
+    /// `ledger.stopped`.
+    LedgerStopped {
+        /// `service-stopped`, or the bus went away: `bus-lost`.
+        why: String,
+    }
+    /// `ledger.recovered`: what recovery did, so that nothing is repaired in silence.
+    LedgerRecovered {
+        /// `torn-tail` (after a crash) or `write-failed` (while running).
+        why: String,
+        /// Bytes after the last valid checkpoint that were never acknowledged and are dropped.
+        dropped_bytes: u64,
+        /// Since when nothing could be written, if this happened while running.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Timestamp>,
+        /// Requests answered with `LedgerUnavailable` meanwhile.
+        #[serde(default)]
+        turned_away: u64,
+    }
+    /// `ledger.clock-suspect`, `ledger.clock-confirmed`, `purge.failed`, `access.interrupted`, `recording.rejected`:
+    /// a reason from a closed set of words.
+    Because {
+        /// The reason.
+        why: String,
+    }
+    /// `ledger.read`.
+    LedgerRead {
+        /// First entry asked for.
+        from: u64,
+        /// How many at most.
+        count: u64,
+        /// Whether details were asked for.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        details: bool,
+        /// Whether closing checkpoints were asked for instead of entries.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        epochs: bool,
+    }
+    /// `source.registered`, `source.changed`: what the policy says of a source.
+    SourceFacts {
+        /// What it records.
+        kind: Kind,
+        /// Where a camera looks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        zone: Option<ZoneId>,
+        /// Why it records.
+        purposes: Vec<PurposeId>,
+        /// How long its recordings are kept.
+        class: ClassId,
+    }
+    /// The file in the spool that a recording was sealed from, to know it again after a crash.
+    SpoolFile {
+        /// Device number.
+        device: u64,
+        /// Inode number.
+        inode: u64,
+        /// Size in bytes.
+        size_bytes: u64,
+        /// When its content last changed, as its writer says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        modified: Option<Timestamp>,
+    }
+    /// `recording.sealed`.
+    Sealed {
+        /// What it is.
+        kind: Kind,
+        /// First instant it shows.
+        start: Timestamp,
+        /// Last instant it shows.
+        end: Timestamp,
+        /// Its retention class.
+        class: ClassId,
+        /// Original size.
+        bytes: u64,
+        /// SHA-256 of the original bytes.
+        sha256: Digest,
+        /// Media type.
+        media: String,
+        /// Not purged before, save on request.
+        earliest: Timestamp,
+        /// Purged at the latest.
+        latest: Timestamp,
+        /// Where it came from, unless it came over the bus.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spool: Option<SpoolFile>,
+    }
+    /// `access.searched`.
+    Searched {
+        /// `search`, `describe`, `plan` or `session`.
+        what: String,
+        /// Sources searched; empty when one recording was asked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sources: Vec<crate::core::ids::SourceId>,
+        /// Recordings that end after this.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<Timestamp>,
+        /// Recordings that start before this.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Timestamp>,
+    }
+    /// `access.opened`.
+    Opened {
+        /// `seek` or `stream`.
+        mode: String,
+        /// The session ends then at the latest. Absent when refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    }
+    /// `access.progress`, `access.closed`, `access.revoked`, `access.expired`: what was read so far.
+    Usage {
+        /// Why the session ended; empty while it runs.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+        /// Bytes handed out, counting repeated reads.
+        bytes: u64,
+        /// Byte ranges seen, `[first, end)`, merged and in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ranges: Vec<(u64, u64)>,
+        /// Microseconds since it was opened.
+        duration_us: u64,
+    }
+    /// `access.refused-many`: equal refusals that were counted, not written one by one.
+    RefusedMany {
+        /// How many.
+        count: u64,
+        /// Since when.
+        since: Timestamp,
+    }
+    /// `hold.placed`.
+    HoldPlaced {
+        /// Its id.
+        hold: HoldId,
+        /// Which kind.
+        kind: HoldKind,
+        /// When it must be looked at again (R57).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        review: Option<Timestamp>,
+    }
+    /// `hold.lifted`.
+    HoldLifted {
+        /// Its id.
+        hold: HoldId,
+    }
+    /// `purge.planned`: from here on the recording takes no hold.
+    PurgePlanned {
+        /// When it was due; absent when a run was refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due: Option<Timestamp>,
+    }
+    /// `purge.done`: the certificate of destruction (R52).
+    PurgeDone {
+        /// Original size.
+        bytes: u64,
+        /// SHA-256 of the original bytes, so that whoever holds a copy can match it.
+        sha256: Digest,
+        /// When it had been sealed.
+        sealed: Timestamp,
+        /// When it was due.
+        due: Timestamp,
+        /// Always `destroyed`: the data key opens in no slot.
+        key: String,
+        /// Always `removed`: the sealed object is unlinked and the folder synced.
+        object: String,
+    }
+    /// `store.damaged`.
+    StoreDamaged {
+        /// `object-missing`, `object-damaged` or `key-missing`.
+        what: String,
+        /// Byte offset in the object file, where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offset: Option<u64>,
+    }
+}
+
+/// Why a recording must stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldKind {
+    /// Asked for by a court or the police (R1).
+    Judicial,
+    /// Something happened that must be looked into.
+    Incident,
+    /// A data subject's request is open (R53).
+    Request,
+    /// Kept, but not used (R54).
+    Restriction,
+}
+
+impl HoldKind {
+    /// All of them, for messages.
+    pub const ALL: [Self; 4] = [Self::Judicial, Self::Incident, Self::Request, Self::Restriction];
+
+    /// The word used in ledger and bus.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Judicial => "judicial",
+            Self::Incident => "incident",
+            Self::Request => "request",
+            Self::Restriction => "restriction",
+        }
+    }
+    /// The kind with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}

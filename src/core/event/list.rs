@@ -1,0 +1,170 @@
+//! The closed list of events: name, `data`, and the rule for the detail, in one table.
+//!
+//! An event that is not in this list is an error for the reader (design §5).
+
+use serde_json::value::RawValue;
+
+use super::data::{
+    Because, HoldLifted, HoldPlaced, LedgerCreated, LedgerRead, LedgerRecovered, LedgerRekeyed,
+    LedgerStarted, LedgerStopped, Nothing, Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched,
+    SourceFacts, StoreDamaged, Usage,
+};
+
+/// Whether an event carries a detail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DetailRule {
+    /// A person acted: the detail says who.
+    Required,
+    /// A person may have acted.
+    Optional,
+    /// The service acted by itself, or the detail would be nothing new.
+    Forbidden,
+}
+
+/// An event that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// Not in the list.
+    #[error("unknown event {0:?}")]
+    Unknown(String),
+    /// `data` has other keys or types than the event's.
+    #[error("the data of {event} cannot be read")]
+    Data {
+        /// Which event.
+        event: &'static str,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A detail where none may be, or none where one must be.
+    #[error("{event}: the detail is {rule}")]
+    Detail {
+        /// Which event.
+        event: &'static str,
+        /// `required` or `forbidden`.
+        rule: &'static str,
+    },
+}
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $variant:ident($data:ident) = $name:literal, $rule:ident;)*) => {
+        /// What happened. The list is closed.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Event { $($(#[$doc])* $variant($data)),* }
+
+        impl Event {
+            /// Every name with its rule, in the order of `greffier-ledger(5)`.
+            pub const LIST: &'static [(&'static str, DetailRule)] = &[$(($name, DetailRule::$rule)),*];
+
+            /// The name in the ledger.
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name),* }
+            }
+            /// Whether it carries a detail.
+            pub const fn detail_rule(&self) -> DetailRule {
+                match self { $(Self::$variant(_) => DetailRule::$rule),* }
+            }
+            /// The canonical text of `data`; `None` when there is none.
+            pub fn to_data(&self) -> Result<Option<Box<RawValue>>, serde_json::Error> {
+                let raw = match self { $(Self::$variant(data) => serde_json::value::to_raw_value(data)?),* };
+                Ok(Some(raw).filter(|raw| raw.get() != "{}"))
+            }
+            /// The event with this name and `data`.
+            pub fn from_data(name: &str, data: Option<&RawValue>) -> Result<Self, EventError> {
+                let text = data.map_or("{}", RawValue::get);
+                match name {
+                    $($name => serde_json::from_str(text).map(Self::$variant)
+                        .map_err(|source| EventError::Data { event: $name, source }),)*
+                    other => Err(EventError::Unknown(other.chars().take(64).collect())),
+                }
+            }
+        }
+    };
+}
+
+events! {
+    /// The first entry: origin and keys.
+    LedgerCreated(LedgerCreated) = "ledger.created", Forbidden;
+    /// The service started.
+    LedgerStarted(LedgerStarted) = "ledger.started", Forbidden;
+    /// The service stopped in order.
+    LedgerStopped(LedgerStopped) = "ledger.stopped", Forbidden;
+    /// The epoch key changed. Always the last entry of its batch.
+    LedgerRekeyed(LedgerRekeyed) = "ledger.rekeyed", Forbidden;
+    /// A torn tail was dropped, or a failed write was overcome.
+    LedgerRecovered(LedgerRecovered) = "ledger.recovered", Forbidden;
+    /// The wall clock jumped: no purge until it is trusted again.
+    LedgerClockSuspect(Because) = "ledger.clock-suspect", Forbidden;
+    /// The wall clock is trusted again.
+    LedgerClockConfirmed(Because) = "ledger.clock-confirmed", Optional;
+    /// Somebody read the ledger.
+    LedgerRead(LedgerRead) = "ledger.read", Required;
+    /// A policy came into force; the detail holds its text.
+    PolicyLoaded(Nothing) = "policy.loaded", Required;
+    /// A policy, or an order to load one, was refused.
+    PolicyRefused(Nothing) = "policy.refused", Required;
+    /// A source appeared in the policy.
+    SourceRegistered(SourceFacts) = "source.registered", Forbidden;
+    /// A source is described otherwise than before.
+    SourceChanged(SourceFacts) = "source.changed", Forbidden;
+    /// A source left the policy.
+    SourceRetired(Nothing) = "source.retired", Forbidden;
+    /// A recording entered the archive.
+    RecordingSealed(Sealed) = "recording.sealed", Optional;
+    /// A file was not taken.
+    RecordingRejected(Because) = "recording.rejected", Required;
+    /// Somebody searched, or asked about one recording.
+    AccessSearched(Searched) = "access.searched", Required;
+    /// Somebody opened a recording, or was refused.
+    AccessOpened(Opened) = "access.opened", Required;
+    /// What a running session has read so far.
+    AccessProgress(Usage) = "access.progress", Forbidden;
+    /// A session ended in order, or could not begin (outcome `failed`).
+    AccessClosed(Usage) = "access.closed", Optional;
+    /// The service ended without closing the session: the whole recording counts as seen.
+    AccessInterrupted(Because) = "access.interrupted", Forbidden;
+    /// A session was cut.
+    AccessRevoked(Usage) = "access.revoked", Optional;
+    /// A session reached its end time.
+    AccessExpired(Usage) = "access.expired", Optional;
+    /// Equal refusals, counted.
+    AccessRefusedMany(RefusedMany) = "access.refused-many", Required;
+    /// A hold stops the purge of a recording.
+    HoldPlaced(HoldPlaced) = "hold.placed", Required;
+    /// A hold ended.
+    HoldLifted(HoldLifted) = "hold.lifted", Required;
+    /// The purge of a recording was decided.
+    PurgePlanned(PurgePlanned) = "purge.planned", Optional;
+    /// A recording is destroyed.
+    PurgeDone(PurgeDone) = "purge.done", Forbidden;
+    /// A purge ended without destroying.
+    PurgeFailed(Because) = "purge.failed", Forbidden;
+    /// Somebody tried a descriptor that is not his.
+    GuardForeignAccess(Nothing) = "guard.foreign-access", Required;
+    /// An object or its key is not what the ledger says.
+    StoreDamaged(StoreDamaged) = "store.damaged", Forbidden;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inv10_an_unknown_event_or_key_is_an_error() {
+        assert!(matches!(Event::from_data("access.peeked", None), Err(EventError::Unknown(_))));
+        let raw = RawValue::from_string(r#"{"why":"x","also":1}"#.into()).unwrap();
+        assert!(matches!(Event::from_data("purge.failed", Some(&raw)), Err(EventError::Data { .. })));
+    }
+
+    #[test]
+    fn empty_data_is_absent_and_reads_back() {
+        let event = Event::SourceRetired(Nothing {});
+        assert!(event.to_data().unwrap().is_none());
+        assert_eq!(Event::from_data("source.retired", None).unwrap(), event);
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let names: std::collections::BTreeSet<_> = Event::LIST.iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), Event::LIST.len());
+    }
+}

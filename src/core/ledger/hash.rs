@@ -1,0 +1,98 @@
+//! SHA-256 as the ledger uses it: one prefix byte for each kind of content (RFC 6962 §2.1; 0x02 is our own).
+//!
+//! Must never hash a thing without its prefix, or a leaf could pass for a node.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::BASE64;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256 of the ledger, written in standard base64: leaf hash, tree node, commitment.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Hash(pub [u8; 32]);
+
+/// Text that is not the base64 of 32 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a hash must be the base64 of 32 bytes, 44 characters")]
+pub struct HashError;
+
+/// Hash of an entry as a leaf of the tree, SHA-256(0x00 ‖ entry): also the `prev` of the entry after it.
+pub fn leaf_hash(entry: &[u8]) -> Hash {
+    Hash(Sha256::new().chain_update([0]).chain_update(entry).finalize().into())
+}
+
+/// Hash of an inner node, SHA-256(0x01 ‖ left ‖ right).
+pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
+    Hash(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
+}
+
+/// SHA-256 of nothing: root of the empty tree, and `prev` of entry 0.
+pub fn empty_hash() -> Hash {
+    Hash(Sha256::digest(b"").into())
+}
+
+/// What an entry's `detail` holds: SHA-256(0x02 ‖ detail line). The line carries a random salt, so the hash tells nothing.
+pub fn detail_commitment(line: &[u8]) -> Hash {
+    Hash(Sha256::new().chain_update([2]).chain_update(line).finalize().into())
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&BASE64.encode(&self.0))
+    }
+}
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hash({self})")
+    }
+}
+impl FromStr for Hash {
+    type Err = HashError;
+    fn from_str(text: &str) -> Result<Self, HashError> {
+        if text.len() != 44 {
+            return Err(HashError);
+        }
+        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| HashError)?;
+        bytes.try_into().map(Self).map_err(|_| HashError)
+    }
+}
+impl Serialize for Hash {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<'de, str>::deserialize(d)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data_encoding::HEXLOWER;
+
+    #[test]
+    fn known_values_of_rfc_6962() {
+        let hex = |hash: Hash| HEXLOWER.encode(&hash.0);
+        assert_eq!(hex(empty_hash()), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(hex(leaf_hash(b"")), "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d");
+        assert_eq!(
+            hex(node_hash(&leaf_hash(b""), &leaf_hash(&[0]))),
+            "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"
+        );
+    }
+
+    #[test]
+    fn a_hash_has_exactly_one_text() {
+        let text = leaf_hash(b"x").to_string();
+        assert_eq!(text.parse::<Hash>(), Ok(leaf_hash(b"x")));
+        // 43 characters hold 258 bits: the last two must be zero.
+        let mut other = text.clone();
+        other.replace_range(42..43, "/");
+        assert!(other.parse::<Hash>().is_err());
+        assert!(text.trim_end_matches('=').parse::<Hash>().is_err());
+    }
+}

@@ -1,0 +1,73 @@
+//! The answers of `decide`: a permit, or a refusal that names its rule and says what the caller may be told.
+
+use super::decide::Permit;
+use crate::core::ids::{ReasonCode, RuleId};
+
+/// Yes or no, with the deciding rule. Both become entries (invariant 2).
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Allowed.
+    Allow(Permit),
+    /// Refused.
+    Deny(Denial),
+}
+
+/// A refusal.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// The rule that decided. In a small house it names a person: detail, never leaf.
+    pub rule: RuleId,
+    /// Which error the caller gets.
+    pub kind: DenialKind,
+    /// What happened, for the detail and the log. The caller is told [`Denial::answer`].
+    pub sentence: String,
+}
+
+/// Which error a refused caller gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DenialKind {
+    /// The caller may not even search it: `NotFound`, the same answer as for what does not exist.
+    NotKnown,
+    /// `Denied`.
+    Denied,
+    /// `ReasonRequired`: no reason, one that is not listed, or no case reference where the reason needs one.
+    ReasonRequired {
+        /// The codes that this caller may state here.
+        allowed: Vec<ReasonCode>,
+    },
+    /// `InvalidArgument`: the key of the request that must change.
+    InvalidArgument(&'static str),
+    /// `Conflict`: something else happens to the same recording at this moment.
+    Conflict,
+    /// `LimitReached`: the caller has too much open.
+    LimitReached,
+}
+
+impl Denial {
+    /// What a caller is told who may not know whether the recording exists.
+    pub const NOT_KNOWN: &'static str = "There is no such recording, or you may not know of it.";
+
+    /// The sentence for the caller: silent on everything that he may not know.
+    pub fn answer(&self) -> &str {
+        if self.kind == DenialKind::NotKnown { Self::NOT_KNOWN } else { &self.sentence }
+    }
+    /// What the caller can do about it: a second sentence, perhaps after the number of the entry.
+    pub fn advice(&self) -> &'static str {
+        match self.kind {
+            DenialKind::NotKnown => "Search shows what you may know of.",
+            DenialKind::ReasonRequired { .. } | DenialKind::InvalidArgument(_) => {
+                "Correct the request and repeat it."
+            }
+            DenialKind::Conflict => "Repeat the request if it still makes sense.",
+            DenialKind::LimitReached => "Close a session, then repeat the request.",
+            DenialKind::Denied => match self.rule.as_str() {
+                "builtin.root" | "builtin.login-uid" => "Log in under your own name.",
+                "builtin.unknown" => "Name a source that stands in the policy.",
+                "builtin.restriction" => "Whoever placed the hold can lift it.",
+                _ => "Ask the controller for a grant.",
+            },
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The one place where access is decided (design §8): deny by default, a deny wins over a grant, every answer names
+//! its rule.
+//!
+//! Order of the questions: who asks; may he know of it; is the reason good; does a deny forbid it; does a grant cover
+//! it; is the rest of the request good. Must never allow what it cannot name a grant for.
+
+use super::Policy;
+use super::answer::{Decision, Denial, DenialKind};
+use super::ask::{Ask, Question};
+use super::error::listed;
+use super::names::{UserName, Verb};
+use super::refuse::{caller, refused};
+use super::request::{AccessRequest, House, Target};
+use crate::core::ids::{PurposeId, ReasonCode, RuleId, SourceId};
+use crate::core::time::Timestamp;
+
+/// Proof that the policy allows one act to one user until a time. Its fields are private and it has no constructor:
+/// only [`decide`] makes one, and serving needs one that the ledger has recorded (design §4).
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    verb: Verb,
+    uid: u32,
+    user: UserName,
+    target: Target,
+    rule: RuleId,
+    purpose: Option<PurposeId>,
+    reason: Option<ReasonCode>,
+    expires: Timestamp,
+}
+
+impl Permit {
+    /// The act allowed.
+    pub const fn verb(&self) -> Verb {
+        self.verb
+    }
+    /// The only user it is for; never 0.
+    pub const fn uid(&self) -> u32 {
+        self.uid
+    }
+    /// That user's account.
+    pub const fn user(&self) -> &UserName {
+        &self.user
+    }
+    /// What it is about.
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+    /// The grant that allows it.
+    pub const fn rule(&self) -> &RuleId {
+        &self.rule
+    }
+    /// The purpose the access serves; always present for `view`.
+    pub const fn purpose(&self) -> Option<&PurposeId> {
+        self.purpose.as_ref()
+    }
+    /// The stated reason; always present for `view`.
+    pub const fn reason(&self) -> Option<&ReasonCode> {
+        self.reason.as_ref()
+    }
+    /// The first instant at which it no longer holds.
+    pub const fn expires(&self) -> Timestamp {
+        self.expires
+    }
+}
+
+/// Decides one request. The same arguments give the same answer.
+///
+/// A `Search` on one recording without a reason is `Describe`, which the bus gives none: it asks whether the caller
+/// may know of the recording at all. A `Search` on the service is allowed when some source can be searched for its
+/// reason; [`super::searchable_sources`] says which. Only `View` needs the case reference.
+pub fn decide(policy: &Policy, house: &House, request: &AccessRequest, now: Timestamp) -> Decision {
+    match permit(policy, house, request, now) {
+        Ok(permit) => Decision::Allow(permit),
+        Err(denial) => Decision::Deny(denial),
+    }
+}
+
+fn permit(policy: &Policy, house: &House, request: &AccessRequest, now: Timestamp) -> Result<Permit, Denial> {
+    let hide = |denial: Denial| match request.target {
+        // Such a caller may search nothing, so a recording that exists answers like one that does not.
+        Target::Recording { .. } => Denial { kind: DenialKind::NotKnown, ..denial },
+        Target::Source(_) | Target::Service => denial,
+    };
+    let user = caller(house, &request.who).map_err(hide)?;
+    let case = Case { ask: Ask { policy, house, user, now }, request };
+    case.is_known()?;
+    let (purpose, reason) = match (request.verb, &request.target) {
+        (Verb::View, Target::Service) => return Err(case.invalid("recording", "view needs one recording")),
+        (Verb::Search, Target::Service) => return case.search_everywhere(),
+        (Verb::Search, Target::Recording { source, .. }) if request.reason.is_none() => {
+            return case.describe(source);
+        }
+        (Verb::Search | Verb::View, Target::Recording { source, .. } | Target::Source(source)) => {
+            let reason = case.reason(source)?;
+            (case.purpose(source, reason)?, Some(reason))
+        }
+        // The other verbs take no reason. One that the policy does not know must not reach the ledger by a permit.
+        _ => (None, request.reason.as_ref().filter(|code| policy.reason(code).is_some())),
+    };
+    case.grant(request.target.source(), purpose, reason)
+}
+
+/// A request of a caller who may ask.
+struct Case<'a> {
+    ask: Ask<'a>,
+    request: &'a AccessRequest,
+}
+
+impl<'a> Case<'a> {
+    fn question(&self, source: Option<&'a SourceId>, reason: Option<&'a ReasonCode>) -> Question<'a> {
+        Question { verb: self.request.verb, source, reason }
+    }
+
+    /// Who may not search a recording does not learn that it exists, whatever he wants to do with it.
+    fn is_known(&self) -> Result<(), Denial> {
+        match &self.request.target {
+            Target::Recording { source, .. } if self.ask.known_by(source).is_none() => {
+                let question = self.question(Some(source), self.request.reason.as_ref());
+                // Whoever holds a grant for the act itself lacks the one for searching.
+                let verb = if self.ask.allowed(question) { Verb::Search } else { question.verb };
+                Err(Denial { kind: DenialKind::NotKnown, ..self.refused(Question { verb, ..question }) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The stated reason, if it is good for `source`.
+    fn reason(&self, source: &'a SourceId) -> Result<&'a ReasonCode, Denial> {
+        let allowed = self.ask.reasons(self.request.verb, source);
+        let question = self.question(Some(source), self.request.reason.as_ref());
+        let Some((code, reason)) =
+            self.request.reason.as_ref().and_then(|code| Some((code, self.ask.policy.reason(code)?)))
+        else {
+            return Err(self.no_reason(question, &allowed));
+        };
+        // A rule that forbids this reason is told by its name, not as a slip of the caller.
+        if self.ask.deny(question).is_some() {
+            return Err(self.refused(question));
+        }
+        if !allowed.contains(&code) {
+            return Err(self.no_reason(question, &allowed));
+        }
+        if self.request.verb == Verb::View && reason.case && !self.request.case_given {
+            let why = format!("reason {code} needs a case reference");
+            return Err(self.reason_required(why, &allowed));
+        }
+        Ok(code)
+    }
+
+    /// The purpose that the reason serves: the only one, or the one that the caller named. Searching may serve several.
+    fn purpose(&self, source: &SourceId, reason: &ReasonCode) -> Result<Option<&'a PurposeId>, Denial> {
+        let served: Vec<&PurposeId> = self.ask.policy.purposes_served(source, reason).collect();
+        match (&self.request.purpose, served.as_slice()) {
+            (Some(named), _) if served.contains(&named) => Ok(Some(named)),
+            (Some(named), _) => {
+                let why = format!("reason {reason} serves on {source} not {named} but {}", listed(&served));
+                Err(self.invalid("purpose", &why))
+            }
+            (None, [only]) => Ok(Some(only)),
+            (None, _) if self.request.verb == Verb::Search => Ok(None),
+            (None, _) => {
+                let why = format!(
+                    "reason {reason} serves several purposes of {source}: name one of {}",
+                    listed(&served)
+                );
+                Err(self.invalid("purpose", &why))
+            }
+        }
+    }
+
+    /// `Search` over the archive: allowed when at least one source is left.
+    fn search_everywhere(&self) -> Result<Permit, Denial> {
+        let sources = || self.ask.policy.sources().map(|(source, _)| source);
+        let reason = self.request.reason.as_ref();
+        let found = reason.and_then(|reason| {
+            let left = |source: &&SourceId| self.ask.reasons(Verb::Search, source).contains(&reason);
+            sources().find(left).map(|source| (source, reason))
+        });
+        match found {
+            Some((source, reason)) => self.grant(Some(source), None, Some(reason)),
+            None => {
+                let mut allowed: Vec<&ReasonCode> =
+                    sources().flat_map(|source| self.ask.reasons(Verb::Search, source)).collect();
+                allowed.sort();
+                allowed.dedup();
+                Err(self.no_reason(self.question(None, reason), &allowed))
+            }
+        }
+    }
+
+    /// `Describe`: the caller may know of it for some reason; the permit names none.
+    fn describe(&self, source: &'a SourceId) -> Result<Permit, Denial> {
+        let question = self.question(Some(source), self.ask.known_by(source));
+        let end = self.end()?;
+        let (rule, expires) = self.ask.best_grant(question, end).ok_or_else(|| self.refused(question))?;
+        Ok(self.permit(rule, None, None, expires))
+    }
+
+    /// The last step: no deny, and a grant.
+    fn grant(
+        &self,
+        source: Option<&'a SourceId>,
+        purpose: Option<&PurposeId>,
+        reason: Option<&'a ReasonCode>,
+    ) -> Result<Permit, Denial> {
+        let question = self.question(source, reason);
+        if self.ask.deny(question).is_some() {
+            return Err(self.refused(question));
+        }
+        let end = self.end()?;
+        let (rule, expires) = self.ask.best_grant(question, end).ok_or_else(|| self.refused(question))?;
+        Ok(self.permit(rule, purpose, reason, expires))
+    }
+
+    fn end(&self) -> Result<Option<Timestamp>, Denial> {
+        match self.request.until {
+            Some(until) if until <= self.ask.now => Err(self.invalid("until", "it lies in the past")),
+            until => Ok(until),
+        }
+    }
+
+    fn permit(
+        &self,
+        rule: &RuleId,
+        purpose: Option<&PurposeId>,
+        reason: Option<&ReasonCode>,
+        expires: Timestamp,
+    ) -> Permit {
+        Permit {
+            verb: self.request.verb,
+            uid: self.request.who.uid,
+            user: self.ask.user.clone(),
+            target: self.request.target.clone(),
+            rule: rule.clone(),
+            purpose: purpose.cloned(),
+            reason: reason.cloned(),
+            expires,
+        }
+    }
+
+    /// No reason, or one that is not good here: the allowed ones, or a refusal when there are none.
+    fn no_reason(&self, question: Question<'a>, allowed: &[&ReasonCode]) -> Denial {
+        if allowed.is_empty() {
+            return self.refused(question);
+        }
+        let why = match &self.request.reason {
+            Some(code) => format!("reason {code} does not open this"),
+            None => "no reason was stated".to_owned(),
+        };
+        self.reason_required(why, allowed)
+    }
+
+    fn reason_required(&self, why: String, allowed: &[&ReasonCode]) -> Denial {
+        Denial {
+            rule: RuleId::builtin("reason"),
+            sentence: format!(
+                "Refused by rule builtin.reason: {why}; the reasons you may state: {}.",
+                listed(allowed)
+            ),
+            kind: DenialKind::ReasonRequired { allowed: allowed.iter().copied().cloned().collect() },
+        }
+    }
+
+    fn invalid(&self, key: &'static str, why: &str) -> Denial {
+        Denial {
+            rule: RuleId::builtin("request"),
+            sentence: format!("Refused by rule builtin.request: {key}: {why}."),
+            kind: DenialKind::InvalidArgument(key),
+        }
+    }
+
+    fn refused(&self, question: Question<'a>) -> Denial {
+        refused(self.ask, question)
+    }
+}

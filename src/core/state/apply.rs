@@ -1,0 +1,218 @@
+//! What each event does to the state. Checks first, changes after: a refused event leaves no trace.
+
+use super::violation::{Contradiction, Violation};
+use super::{OpenSession, Recording, State};
+use crate::core::event::{Event, HoldPlaced, Opened, Outcome, PurgePlanned, Record, Sealed, Subject};
+use crate::core::ids::{RecordingId, SessionId, SourceId};
+use crate::core::register::holds::Hold;
+use crate::core::retention::LastSeen;
+use crate::core::time::Timestamp;
+
+type Step = Result<(), Contradiction>;
+
+impl State {
+    /// Folds one entry. On error nothing has changed.
+    pub fn apply(&mut self, record: &Record) -> Result<(), Violation> {
+        let place =
+            if record.seq == self.size { Ok(()) } else { Err(Contradiction::OutOfPlace(OUT_OF_ORDER)) };
+        place.and_then(|()| self.step(record)).map_err(|it| it.at(record.seq, record.event.name()))?;
+        self.size = record.seq + 1;
+        self.last = Some(LastSeen { time: record.time, up_micros: record.up_micros, boot: record.boot });
+        Ok(())
+    }
+
+    fn step(&mut self, record: &Record) -> Step {
+        let took_effect = matches!(record.outcome, Outcome::Done | Outcome::Granted);
+        let subject = &record.subject;
+        match &record.event {
+            Event::LedgerCreated(_) if record.seq != 0 => {
+                Err(Contradiction::OutOfPlace("the ledger is created twice"))
+            }
+            Event::LedgerCreated(_) => Ok(()),
+            _ if record.seq == 0 => Err(Contradiction::OutOfPlace("the first entry is not ledger.created")),
+            // A session that could not begin after its grant ends with outcome failed: it ends all the same.
+            Event::AccessClosed(_) => self.end_session(subject),
+            _ if !took_effect => Ok(()),
+            Event::LedgerStarted(_) => self.set(|state| state.running = true),
+            Event::LedgerStopped(_) => self.set(|state| state.running = false),
+            Event::LedgerClockSuspect(_) => self.set(|state| state.clock_suspect = true),
+            Event::LedgerClockConfirmed(_) => self.set(|state| state.clock_suspect = false),
+            Event::PolicyLoaded(_) => {
+                self.set(|state| state.policy = record.policy.map(|digest| (digest, record.seq)))
+            }
+            Event::SourceRegistered(facts) | Event::SourceChanged(facts) => {
+                let source = needed(&subject.source, "source")?.clone();
+                self.set(|state| {
+                    state.sources.insert(source, Some(facts.clone()));
+                })
+            }
+            Event::SourceRetired(_) => {
+                let source = needed(&subject.source, "source")?.clone();
+                self.set(|state| {
+                    state.sources.insert(source, None);
+                })
+            }
+            Event::RecordingSealed(sealed) => self.seal(record.time, subject, sealed),
+            Event::AccessOpened(opened) => self.open(record, subject, opened),
+            Event::AccessProgress(_) => self.session(subject).map(|_| ()),
+            Event::AccessInterrupted(_) | Event::AccessRevoked(_) | Event::AccessExpired(_) => {
+                self.end_session(subject)
+            }
+            Event::HoldPlaced(placed) => self.place_hold(record.seq, subject, placed),
+            Event::HoldLifted(lifted) => match self.holds.lift(&lifted.hold) {
+                Some(_) => Ok(()),
+                None => Err(Contradiction::HoldUnknown(lifted.hold)),
+            },
+            Event::PurgePlanned(planned) => self.plan_purge(subject, planned),
+            Event::PurgeFailed(_) => self.unplan_purge(subject),
+            Event::PurgeDone(_) => self.finish_purge(record.time, subject),
+            // What these say is for readers; no later decision rests on it.
+            Event::LedgerRekeyed(_)
+            | Event::LedgerRecovered(_)
+            | Event::LedgerRead(_)
+            | Event::PolicyRefused(_)
+            | Event::RecordingRejected(_)
+            | Event::AccessSearched(_)
+            | Event::AccessRefusedMany(_)
+            | Event::GuardForeignAccess(_)
+            | Event::StoreDamaged(_) => Ok(()),
+        }
+    }
+
+    fn set(&mut self, change: impl FnOnce(&mut Self)) -> Step {
+        change(self);
+        Ok(())
+    }
+
+    fn seal(&mut self, time: Timestamp, subject: &Subject, sealed: &Sealed) -> Step {
+        let id = *needed(&subject.recording, "recording")?;
+        let source = needed(&subject.source, "source")?.clone();
+        if self.recordings.contains_key(&id) {
+            return Err(Contradiction::SealedTwice(id));
+        }
+        if let Some(file) = &sealed.spool {
+            self.spooled.insert((file.device, file.inode), id);
+        }
+        self.due.insert((sealed.latest, id));
+        self.recordings.insert(
+            id,
+            Recording {
+                source,
+                kind: sealed.kind,
+                start: sealed.start,
+                end: sealed.end,
+                sealed: time,
+                bytes: sealed.bytes,
+                sha256: sealed.sha256,
+                media: sealed.media.as_str().into(),
+                class: sealed.class.clone(),
+                earliest: sealed.earliest,
+                latest: sealed.latest,
+                spool: sealed.spool.clone().map(Box::new),
+                purging: false,
+            },
+        );
+        Ok(())
+    }
+
+    fn open(&mut self, record: &Record, subject: &Subject, opened: &Opened) -> Step {
+        let id = *needed(&subject.session, "session")?;
+        let (recording, source) = self.archived(subject)?;
+        let until = *needed(&opened.until, "end of the session")?;
+        if self.sessions.contains_key(&id) {
+            return Err(Contradiction::SessionTwice(id));
+        }
+        let opened = record.time;
+        self.sessions
+            .insert(id, OpenSession { recording, source, granted_by_entry: record.seq, opened, until });
+        Ok(())
+    }
+
+    fn session(&self, subject: &Subject) -> Result<SessionId, Contradiction> {
+        let id = *needed(&subject.session, "session")?;
+        if self.sessions.contains_key(&id) { Ok(id) } else { Err(Contradiction::SessionWithoutGrant(id)) }
+    }
+
+    fn end_session(&mut self, subject: &Subject) -> Step {
+        let id = self.session(subject)?;
+        self.sessions.remove(&id);
+        Ok(())
+    }
+
+    fn place_hold(&mut self, seq: u64, subject: &Subject, placed: &HoldPlaced) -> Step {
+        let (recording, _) = self.archived(subject)?;
+        if self.purging.contains(&recording) {
+            return Err(Contradiction::HoldDuringPurge(recording));
+        }
+        if self.holds.get(&placed.hold).is_some() {
+            return Err(Contradiction::HoldTwice(placed.hold));
+        }
+        let hold = Hold { recording, kind: placed.kind, review: placed.review, placed_by_entry: seq };
+        self.holds.place(placed.hold, hold);
+        Ok(())
+    }
+
+    fn plan_purge(&mut self, subject: &Subject, _: &PurgePlanned) -> Step {
+        let (recording, _) = self.archived(subject)?;
+        if let Some(hold) = self.holds.on(&recording) {
+            return Err(Contradiction::PurgeUnderHold(recording, hold));
+        }
+        self.mark_purging(recording, true);
+        Ok(())
+    }
+
+    fn unplan_purge(&mut self, subject: &Subject) -> Step {
+        let (recording, _) = self.archived(subject)?;
+        self.mark_purging(recording, false);
+        Ok(())
+    }
+
+    fn finish_purge(&mut self, time: Timestamp, subject: &Subject) -> Step {
+        let (id, _) = self.archived(subject)?;
+        if let Some(hold) = self.holds.on(&id) {
+            return Err(Contradiction::PurgeUnderHold(id, hold));
+        }
+        if !self.purging.remove(&id) {
+            return Err(Contradiction::PurgeWithoutPlan(id));
+        }
+        if let Some(recording) = self.recordings.remove(&id) {
+            self.due.remove(&(recording.latest, id));
+            if let Some(file) = recording.spool {
+                let key = (file.device, file.inode);
+                // The inode number may have been used again by a later recording.
+                if self.spooled.get(&key) == Some(&id) {
+                    self.spooled.remove(&key);
+                }
+            }
+        }
+        *self.purges_by_day.entry(time.as_micros().div_euclid(MICROS_PER_DAY)).or_default() += 1;
+        while self.purges_by_day.len() > Self::HISTORY_DAYS {
+            self.purges_by_day.pop_first();
+        }
+        Ok(())
+    }
+
+    fn mark_purging(&mut self, id: RecordingId, purging: bool) {
+        if let Some(recording) = self.recordings.get_mut(&id) {
+            recording.purging = purging;
+        }
+        if purging {
+            self.purging.insert(id)
+        } else {
+            self.purging.remove(&id)
+        };
+    }
+
+    fn archived(&self, subject: &Subject) -> Result<(RecordingId, SourceId), Contradiction> {
+        let id = *needed(&subject.recording, "recording")?;
+        let recording = self.recordings.get(&id).ok_or(Contradiction::UnknownRecording(id))?;
+        Ok((id, recording.source.clone()))
+    }
+}
+
+fn needed<'a, T>(column: &'a Option<T>, name: &'static str) -> Result<&'a T, Contradiction> {
+    column.as_ref().ok_or(Contradiction::Missing(name))
+}
+
+const MICROS_PER_DAY: i64 = 24 * 3600 * 1_000_000;
+const OUT_OF_ORDER: &str = "the entry is out of order";
