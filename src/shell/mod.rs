@@ -16,8 +16,22 @@ pub mod entropy;
 #[cfg(feature = "daemon")]
 pub mod fuse;
 #[cfg(feature = "daemon")]
+pub mod journal;
+#[cfg(feature = "daemon")]
 pub mod media;
+#[cfg(feature = "daemon")]
+pub mod message_id;
+#[cfg(feature = "daemon")]
+pub mod passed;
+#[cfg(feature = "shell")]
+pub mod policy_files;
 #[cfg(feature = "shell")]
 pub mod sys;
+#[cfg(feature = "daemon")]
+pub mod systemd;
+#[cfg(any(feature = "ctl", feature = "view"))]
+pub mod terminal;
+#[cfg(feature = "shell")]
+pub mod users;
 #[cfg(feature = "daemon")]
 pub mod watch;

@@ -1,2 +1,16 @@
 //! Durable files: ledger, objects, key slots, catalogue.
+//!
+//! Owns what is on disk and in which order it gets there. Must never decide what to keep or destroy, nor report
+//! something as done before it is on the medium.
 #![forbid(unsafe_code)]
+
+#[cfg(feature = "daemon")]
+pub mod catalogue;
+mod direct;
+pub mod durable;
+#[cfg(feature = "daemon")]
+pub mod ledger_files;
+pub mod lock;
+pub mod object;
+pub mod slots;
+pub mod statedir;

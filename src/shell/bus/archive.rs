@@ -1,0 +1,265 @@
+//! What the bus needs from the daemon: one trait, in plain types. The daemon implements it; the interfaces translate.
+//!
+//! Must never mention a D-Bus type: translation happens in `wire`, order in `daemon`.
+
+use std::future::Future;
+use std::os::fd::OwnedFd;
+
+use super::caller::Caller;
+use crate::core::event::HoldKind;
+use crate::core::ids::{HoldId, Kind, RecordingId, SessionId};
+use crate::core::refusal::Refusal;
+use crate::core::time::Timestamp;
+
+/// The answer of one call.
+pub type Answer<T> = Result<T, Refusal>;
+
+/// `Search`'s filter. Ids that the caller typed are text here: whether they exist is not the bus's to say.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// The reason code, as typed.
+    pub reason: String,
+    /// Only these sources; empty means all that may be searched.
+    pub sources: Vec<String>,
+    /// Only this kind.
+    pub kind: Option<Kind>,
+    /// Only what ends after this.
+    pub from: Option<Timestamp>,
+    /// Only what starts before this.
+    pub to: Option<Timestamp>,
+    /// Only with, or only without, a hold.
+    pub held: Option<bool>,
+}
+
+/// `Open`'s request.
+#[derive(Debug, Clone, Default)]
+pub struct OpenRequest {
+    /// The purpose, as typed; may be absent.
+    pub purpose: Option<String>,
+    /// The reason code, as typed.
+    pub reason: String,
+    /// Case reference.
+    pub case: Option<String>,
+    /// Free text.
+    pub text: Option<String>,
+    /// Not seekable.
+    pub stream: bool,
+    /// End of the session wished for.
+    pub until: Option<Timestamp>,
+}
+
+/// `Seal`'s metadata.
+#[derive(Debug, Clone, Default)]
+pub struct SealRequest {
+    /// The source, as typed.
+    pub source: String,
+    /// First instant it shows.
+    pub start: Option<Timestamp>,
+    /// Last instant it shows.
+    pub end: Option<Timestamp>,
+    /// File name.
+    pub name: Option<String>,
+    /// Person recorded.
+    pub subject: Option<String>,
+}
+
+/// `Hold`'s request.
+#[derive(Debug, Clone)]
+pub struct HoldRequest {
+    /// The recording, as typed.
+    pub recording: String,
+    /// Which kind.
+    pub kind: HoldKind,
+    /// Why.
+    pub ground: String,
+    /// Reference of the demand.
+    pub reference: Option<String>,
+    /// When it must be reviewed.
+    pub review: Option<Timestamp>,
+}
+
+/// What is told of one recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordingRow {
+    /// Its id.
+    pub id: RecordingId,
+    /// Its source.
+    pub source: String,
+    /// What it is.
+    pub kind: Kind,
+    /// First instant.
+    pub start: Timestamp,
+    /// Last instant.
+    pub end: Timestamp,
+    /// When it was sealed.
+    pub sealed: Timestamp,
+    /// Size.
+    pub bytes: u64,
+    /// Media type.
+    pub media: String,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+    /// Retention class.
+    pub class: String,
+    /// Purged at the latest.
+    pub expires: Timestamp,
+    /// Whether a hold stands.
+    pub held: bool,
+}
+
+/// What `Open` gives.
+#[derive(Debug)]
+pub struct OpenedRecording {
+    /// The session.
+    pub session: SessionId,
+    /// The accountable descriptor.
+    pub descriptor: OwnedFd,
+    /// Size.
+    pub bytes: u64,
+    /// Media type.
+    pub media: String,
+    /// End of the session at the latest.
+    pub expires: Timestamp,
+    /// The entry that grants it.
+    pub entry: u64,
+}
+
+/// What `Session.Info` gives.
+#[derive(Debug, Clone)]
+pub struct SessionInfo {
+    /// What is open.
+    pub recording: RecordingId,
+    /// Since when.
+    pub opened: Timestamp,
+    /// Until when.
+    pub expires: Timestamp,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Ranges read, `[first, end)`.
+    pub ranges: Vec<(u64, u64)>,
+}
+
+/// One line of a purge plan.
+#[derive(Debug, Clone)]
+pub struct PlanRow {
+    /// Which recording.
+    pub recording: RecordingId,
+    /// `purge`, `keep` or `held`.
+    pub action: String,
+    /// When it is due.
+    pub due: Timestamp,
+    /// Why.
+    pub why: String,
+}
+
+/// What a run of the retention did.
+#[derive(Debug, Clone, Default)]
+pub struct RunReport {
+    /// Destroyed.
+    pub purged: u64,
+    /// Kept because a hold stands.
+    pub held: u64,
+    /// Could not be destroyed; the journal says why.
+    pub failed: u64,
+    /// Why nothing was purged, if so.
+    pub blocked: Option<String>,
+}
+
+/// Numbers for everybody.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// `ready`, `degraded` or `closed`.
+    pub state: String,
+    /// Why it is not ready.
+    pub why: String,
+    /// Entries in the ledger.
+    pub entries: u64,
+    /// Recordings in the archive.
+    pub recordings: u64,
+    /// Holds that stand.
+    pub holds: u64,
+    /// Sessions that run.
+    pub sessions: u64,
+    /// Recordings whose purge is due.
+    pub due: u64,
+}
+
+/// The archive, as the bus may use it. Every method that tells of a recording or a person takes the caller first.
+pub trait Archive: Send + Sync + 'static {
+    /// Rows that `caller` may search, and the cursor of the next page.
+    fn search(
+        &self,
+        caller: Caller,
+        filter: Filter,
+        limit: u32,
+        cursor: String,
+    ) -> impl Future<Output = Answer<(Vec<RecordingRow>, String)>> + Send;
+    /// One row.
+    fn describe(&self, caller: Caller, id: String) -> impl Future<Output = Answer<RecordingRow>> + Send;
+    /// A session and its descriptor.
+    fn open(
+        &self,
+        caller: Caller,
+        id: String,
+        request: OpenRequest,
+    ) -> impl Future<Output = Answer<OpenedRecording>> + Send;
+    /// A recording from a file; its id and entry.
+    fn seal(
+        &self,
+        caller: Caller,
+        file: OwnedFd,
+        request: SealRequest,
+    ) -> impl Future<Output = Answer<(RecordingId, u64)>> + Send;
+    /// Ends a session of the caller.
+    fn close(&self, caller: Caller, session: SessionId) -> impl Future<Output = Answer<()>> + Send;
+    /// What a session has read.
+    fn session_info(
+        &self,
+        caller: Caller,
+        session: SessionId,
+    ) -> impl Future<Output = Answer<SessionInfo>> + Send;
+    /// What a run of the retention would do now.
+    fn plan(&self, caller: Caller) -> impl Future<Output = Answer<Vec<PlanRow>>> + Send;
+    /// Runs the retention.
+    fn run(&self, caller: Caller) -> impl Future<Output = Answer<RunReport>> + Send;
+    /// Trusts the wall clock again.
+    fn confirm_clock(&self, caller: Caller) -> impl Future<Output = Answer<()>> + Send;
+    /// Places a hold.
+    fn hold(&self, caller: Caller, request: HoldRequest) -> impl Future<Output = Answer<HoldId>> + Send;
+    /// Ends a hold.
+    fn lift(
+        &self,
+        caller: Caller,
+        hold: HoldId,
+        ground: Option<String>,
+    ) -> impl Future<Output = Answer<()>> + Send;
+    /// The live head, for auditors.
+    fn head(&self, caller: Caller) -> impl Future<Output = Answer<String>> + Send;
+    /// Entries, each followed by its detail when asked for.
+    fn read(
+        &self,
+        caller: Caller,
+        from: u64,
+        count: u32,
+        details: bool,
+    ) -> impl Future<Output = Answer<Vec<String>>> + Send;
+    /// Closing checkpoints of earlier key epochs, without the first `from`.
+    fn epochs(
+        &self,
+        caller: Caller,
+        from: u64,
+        count: u32,
+    ) -> impl Future<Output = Answer<Vec<String>>> + Send;
+    /// Loads the policy again.
+    fn reload(&self, caller: Caller) -> impl Future<Output = Answer<()>> + Send;
+    /// Numbers for everybody.
+    fn status(&self) -> impl Future<Output = Status> + Send;
+    /// The last published head: at most one a minute.
+    fn published_checkpoint(&self) -> String;
+    /// First line of every checkpoint.
+    fn origin(&self) -> String;
+    /// The log key as a vkey line.
+    fn verifier_key(&self) -> String;
+    /// `ready`, `degraded` or `closed`, and why.
+    fn state(&self) -> (String, String);
+}

@@ -1,0 +1,265 @@
+//! What the mount answers to the kernel: one directory that lists nothing, and one file for each session.
+//!
+//! Owns the answers and their error numbers. Must never answer a READ that has no lock owner (the kernel's page cache),
+//! nor ask for `FUSE_DIRECT_IO_ALLOW_MMAP` (invariant 9).
+
+use std::ffi::OsStr;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyXattr, Request,
+};
+use zeroize::Zeroize as _;
+
+use super::FuseEvent;
+use super::buffers::MAX_READ_BYTES;
+use super::served::{Refusal, Served};
+use super::shared::Shared;
+
+/// How long the kernel may remember size and owner of a file: they never change.
+const ATTRIBUTES_HOLD: Duration = Duration::from_secs(3600);
+
+/// The kernel's side of [`super::FuseMount`].
+pub struct Archive(pub Arc<Shared>);
+
+impl Archive {
+    /// Turns a refusal into its error number, and tells the daemon what it must know.
+    fn refuse(&self, served: &Served, request: &Request, refusal: Refusal) -> Errno {
+        match refusal {
+            Refusal::Foreign { first } => {
+                if first {
+                    (self.0.events)(FuseEvent::ForeignAccess {
+                        session: served.session,
+                        uid: request.uid(),
+                        pid: request.pid(),
+                        executable: executable_of(request.pid()),
+                    });
+                }
+                Errno::EACCES
+            }
+            Refusal::CacheFill | Refusal::NotArmed => Errno::EACCES,
+            Refusal::Expired { first } => {
+                if first {
+                    (self.0.events)(FuseEvent::Expired(served.session));
+                }
+                Errno::ESTALE
+            }
+            Refusal::Revoked => Errno::ESTALE,
+        }
+    }
+
+    fn note_reader(served: &Served, pid: u32) {
+        if served.is_new_reader(pid)
+            && let Some(executable) = executable_of(pid)
+        {
+            served.note_executable(executable);
+        }
+    }
+
+    fn try_open(&self, request: &Request, inode: u64, flags: OpenFlags) -> Result<FopenFlags, Errno> {
+        let served = self.0.by_inode(inode).ok_or(Errno::ESTALE)?;
+        if flags.acc_mode() != OpenAccMode::O_RDONLY {
+            return Err(Errno::EACCES);
+        }
+        if self.0.is_daemon(request.pid()) {
+            if !served.admits_daemon() {
+                return Err(Errno::ESTALE);
+            }
+        } else {
+            let now = (self.0.clock)();
+            served.check(request.uid(), &now).map_err(|refusal| self.refuse(&served, request, refusal))?;
+            Self::note_reader(&served, request.pid());
+        }
+        served.opened();
+        let seekless = if served.seekable { FopenFlags::empty() } else { FopenFlags::FOPEN_NONSEEKABLE };
+        Ok(FopenFlags::FOPEN_DIRECT_IO | seekless)
+    }
+
+    fn try_read(
+        &self,
+        request: &Request,
+        inode: u64,
+        offset: u64,
+        size: u32,
+        caches: bool,
+        reply: ReplyData,
+    ) -> Result<(), (ReplyData, Errno)> {
+        let Some(served) = self.0.by_inode(inode) else { return Err((reply, Errno::ESTALE)) };
+        let now = (self.0.clock)();
+        let reading = match served.begin_read(request.uid(), caches, &now) {
+            Ok(reading) => reading,
+            Err(refusal) => return Err((reply, self.refuse(&served, request, refusal))),
+        };
+        Self::note_reader(&served, request.pid());
+        // Taken after `reading`, so given back before it: a revocation that waits for the read can wipe this buffer.
+        let mut buffer = self.0.buffers.take();
+        let wanted = usize::try_from(size.min(MAX_READ_BYTES)).unwrap_or(0);
+        let bytes = buffer.bytes().get_mut(..wanted).unwrap_or_default();
+        // A panic here would end this thread of the mount; it is a failure of this read alone.
+        let filled = catch_unwind(AssertUnwindSafe(|| reading.fill(offset, bytes)))
+            .unwrap_or_else(|_| Err(io::Error::other("reading the recording failed inside the program")));
+        let length = match filled {
+            Ok(length) => length,
+            Err(error) => {
+                bytes.zeroize();
+                if served.is_first_damage() {
+                    (self.0.events)(FuseEvent::DamagedRead { session: served.session, offset, error });
+                }
+                return Err((reply, Errno::EIO));
+            }
+        };
+        if length > 0 {
+            let now = (self.0.clock)();
+            if let Err(refusal) = reading.grant(offset, length, &now) {
+                bytes.zeroize();
+                return Err((reply, self.refuse(&served, request, refusal)));
+            }
+        }
+        reply.data(bytes.get(..length).unwrap_or_default());
+        Ok(())
+    }
+}
+
+impl Filesystem for Archive {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // It bounds READ requests too: the kernel derives the largest one from it.
+        config.set_max_write(MAX_READ_BYTES).map(|_| ()).map_err(|_| io::ErrorKind::InvalidInput.into())
+    }
+
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        // Nobody but the daemon has a way to this directory; nobody but the daemon may find out what is in it.
+        let found =
+            (parent == INodeNo::ROOT && self.0.is_daemon(request.pid())).then(|| self.0.by_name(name));
+        match found.flatten() {
+            Some(served) => {
+                reply.entry_with_ttls(&ATTRIBUTES_HOLD, &Duration::ZERO, &file(&served), Generation(0));
+            }
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn getattr(&self, _request: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        if inode == INodeNo::ROOT {
+            return reply.attr(&ATTRIBUTES_HOLD, &attributes(1, FileType::Directory, 0, 0));
+        }
+        match self.0.by_inode(inode.0) {
+            Some(served) => reply.attr(&ATTRIBUTES_HOLD, &file(&served)),
+            None => reply.error(Errno::ESTALE),
+        }
+    }
+
+    fn open(&self, request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        match self.try_open(request, inode.0, flags) {
+            Ok(flags) => reply.opened(FileHandle(0), flags),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        inode: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let refused = self.try_read(request, inode.0, offset, size, lock_owner.is_none(), reply);
+        if let Err((reply, errno)) = refused {
+            reply.error(errno);
+        }
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        _handle: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let last = self.0.by_inode(inode.0).filter(|served| served.released());
+        reply.ok();
+        if let Some(served) = last {
+            (self.0.events)(FuseEvent::LastRelease(served.session));
+        }
+    }
+
+    fn readdir(&self, _: &Request, _: INodeNo, _: FileHandle, _offset: u64, reply: ReplyDirectory) {
+        reply.ok();
+    }
+
+    // What follows only keeps the library from logging a line for what any program may ask of any file.
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+    fn getxattr(&self, _: &Request, _: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+    fn listxattr(&self, _: &Request, _: INodeNo, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _offset: i64, _whence: i32, reply: ReplyLseek) {
+        reply.error(Errno::ENOSYS);
+    }
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _flags: IoctlFlags,
+        _command: u32,
+        _input: &[u8],
+        _output_bytes: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+}
+
+/// What runs as thread `pid`. Asked while the kernel holds the thread in its request, so it cannot have gone.
+fn executable_of(pid: u32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/exe")).ok()
+}
+
+fn file(served: &Served) -> FileAttr {
+    attributes(served.inode, FileType::RegularFile, served.size_bytes, served.owner_uid)
+}
+
+fn attributes(inode: u64, kind: FileType, size_bytes: u64, uid: u32) -> FileAttr {
+    let epoch = SystemTime::UNIX_EPOCH;
+    FileAttr {
+        ino: INodeNo(inode),
+        size: size_bytes,
+        blocks: size_bytes.div_ceil(512),
+        atime: epoch,
+        mtime: epoch,
+        ctime: epoch,
+        crtime: epoch,
+        kind,
+        perm: if kind == FileType::Directory { 0o500 } else { 0o400 },
+        nlink: 1,
+        uid,
+        gid: 0,
+        rdev: 0,
+        blksize: 128 * 1024,
+        flags: 0,
+    }
+}
