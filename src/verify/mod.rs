@@ -1,2 +1,41 @@
 //! `greffier-verify`: reads a ledger and says whether it is sound.
+//!
+//! Trusts the pinned key and nothing else; everything read is hostile (invariant 10). It builds alone, without keys, bus or
+//! file system of the daemon. Must never follow a link, write a file, or hold more than a few bundles in memory.
 #![forbid(unsafe_code)]
+
+mod args;
+mod checkpoints;
+mod conduct;
+mod details;
+mod files;
+mod findings;
+mod ledger;
+mod print;
+mod source;
+mod tiles;
+mod walk;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub use findings::{Class, Code, Finding, Report};
+pub use ledger::{Failure, Options, Summary, Verdict, verify_ledger};
+
+use args::{Args, Command};
+
+/// The whole program: arguments, check, output. Exit 0 sound, 1 findings, 2 cannot read or wrong usage, 3 incomplete.
+pub fn run() -> ExitCode {
+    let Args { command: Command::Ledger(arguments) } = Args::parse();
+    let json = arguments.json;
+    let outcome = arguments.into_options().and_then(|options| verify_ledger(&options));
+    let printed = match &outcome {
+        Ok(verdict) => print::verdict(verdict, json),
+        Err(failure) => print::failure(failure, json),
+    };
+    match (printed, outcome) {
+        (Ok(()), Ok(verdict)) => ExitCode::from(verdict.exit_code()),
+        _ => ExitCode::from(2),
+    }
+}

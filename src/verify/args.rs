@@ -1,0 +1,83 @@
+//! Arguments of `greffier-verify`, and the files that they name.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+use super::ledger::{Failure, Options};
+use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
+
+/// Checks a ledger of greffier on any computer, trusting only the key you bring.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit: 0 sound, 1 findings, 2 cannot read or wrong usage, 3 sound as far as it goes, but incomplete."
+)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a ledger folder, a published directory or an export
+    Ledger(LedgerArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct LedgerArgs {
+    /// The folder: with a file `tail` (live) or `checkpoint` (export, published)
+    dir: PathBuf,
+    /// The verifier key that `greffierctl init` printed, or a file with it
+    #[arg(long, value_name = "VKEY|FILE")]
+    key: String,
+    /// A checkpoint you kept from an earlier visit; the ledger must contain it
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// One JSON object a line: each finding, then the result
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl LedgerArgs {
+    /// Reads what the arguments name.
+    pub fn into_options(self) -> Result<Options, Failure> {
+        let key = parse_key(&self.key)?;
+        let pinned = self.checkpoint.iter().map(|path| read_text(path)).collect::<Result<_, _>>()?;
+        Ok(Options { dir: self.dir, key, pinned })
+    }
+}
+
+fn parse_key(text: &str) -> Result<VerifierKey, Failure> {
+    let inline = match text.parse() {
+        Ok(key) => return Ok(key),
+        Err(error) => error,
+    };
+    if !Path::new(text).exists() {
+        return Err(Failure::Usage(format!("--key is neither a file nor a verifier key: {inline}")));
+    }
+    let (_, file) = read_text(Path::new(text))?;
+    let mut lines = file.lines().map(str::trim).filter(|line| !line.is_empty());
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => line
+            .parse()
+            .map_err(|error| Failure::Usage(format!("{text} does not hold a verifier key: {error}"))),
+        _ => Err(Failure::Usage(format!("{text} must hold one line, the verifier key"))),
+    }
+}
+
+/// The name and the text of a file that the user brings.
+fn read_text(path: &Path) -> Result<(String, String), Failure> {
+    let name = path.display().to_string();
+    let cannot = |why: String| Failure::Unreadable(format!("cannot read {name}: {why}"));
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| cannot(error.to_string()))?;
+    let limit = MAX_NOTE_BYTES as u64 + 1;
+    file.take(limit).read_to_string(&mut text).map_err(|error| cannot(error.to_string()))?;
+    if text.len() > MAX_NOTE_BYTES {
+        return Err(cannot("it is too long".into()));
+    }
+    Ok((name, text))
+}

@@ -1,0 +1,349 @@
+//! One verification from end to end: what kind of folder it is, the walk through its entries, its head, what is left over.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use super::checkpoints::{Checkpoints, Keys, read_signed_by_log};
+use super::details::{DETAILS_FILE, Details};
+use super::files::{FileError, Folder};
+use super::findings::{Class, Code, Report, sentence};
+use super::source::{Bundle, Bundles, Loaded};
+use super::walk::Walk;
+use crate::core::ledger::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
+use crate::core::ledger::epoch::EpochKeys;
+use crate::core::ledger::hash::Hash;
+use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
+use crate::core::ledger::tail::{FrameKind, HEADER_BYTES, TailError, TailHeader, log_id, recover, scan};
+use crate::core::ledger::tile::FULL_U64;
+
+/// What to check, and against what.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The pinned log key.
+    pub key: VerifierKey,
+    /// Checkpoints from earlier visits: name for messages, text.
+    pub pinned: Vec<(String, String)>,
+}
+
+/// Why nothing can be said: exit 2.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// An argument is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The folder or a file cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::Unreadable(sentence(&error))
+    }
+}
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Unreadable(format!("cannot read {DETAILS_FILE}: {error}"))
+    }
+}
+
+/// What was checked.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Name of the ledger.
+    pub origin: String,
+    /// Entries read.
+    pub entries: u64,
+    /// The signed head, if there is one.
+    pub head: Option<Checkpoint>,
+    /// Epoch keys announced.
+    pub epochs: usize,
+    /// Details here in clear that match their entry.
+    pub details_matched: u64,
+    /// Details not here in clear.
+    pub details_absent: u64,
+}
+
+/// The outcome: findings and summary.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// Everything found.
+    pub report: Report,
+    /// What was checked.
+    pub summary: Summary,
+}
+
+impl Verdict {
+    /// 0 sound, 1 findings, 3 sound as far as it goes, but incomplete.
+    pub fn exit_code(&self) -> u8 {
+        if self.report.count_down_to(Class::History) > 0 {
+            1
+        } else if self.report.count_down_to(Class::Incomplete) > 0 {
+            3
+        } else {
+            0
+        }
+    }
+}
+
+/// A live ledger with its tail, or an export (or published directory) with its head.
+enum Form {
+    Live { tail: Vec<u8>, header: Option<TailHeader> },
+    Export { text: String, head: Option<Checkpoint> },
+}
+
+/// Longest tail read: 256 entries with the longest details make half of it.
+const MAX_TAIL_BYTES: usize = 1 << 30;
+
+/// Checks one ledger. Errors are about what cannot be read at all; everything else is in the verdict.
+pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
+    let key = &options.key;
+    let dir = options.dir.display();
+    let folder = Folder::new(&options.dir)
+        .map_err(|error| Failure::Unreadable(format!("cannot read {dir}: {error}")))?;
+    let mut report = Report::default();
+    // Before the tail: a ledger in service may close an epoch meanwhile, and then the tail is the newer one.
+    let checkpoints = Checkpoints::new(&folder, &options.pinned, key, &mut report)?;
+    let form = Form::look(&folder, key, &mut report)?.ok_or_else(|| {
+        Failure::Unreadable(format!("{dir} holds neither a tail nor a checkpoint: it is no ledger"))
+    })?;
+    let details = match &form {
+        Form::Live { .. } => Details::new(None)?,
+        Form::Export { .. } => Details::new(folder.open(DETAILS_FILE)?)?,
+    };
+    let epochs = EpochKeys::new(key.clone());
+    let filed = form.size().unwrap_or(u64::MAX);
+    let mut walk = Walk::new(folder.clone(), filed, epochs, details, checkpoints, report);
+    walk.checkpoints.meet(&walk.tree, Keys { epochs: &walk.epochs, blind: false }, &mut walk.report)?;
+    let whole = walk_bundles(&mut walk, &folder, &form)?;
+    let head = match &form {
+        Form::Live { tail, header: Some(header) } if whole => check_tail(&mut walk, tail, header)?,
+        Form::Live { .. } => None,
+        Form::Export { text, head: Some(head) } => {
+            check_head(&mut walk, text, head, whole);
+            Some(head.clone())
+        }
+        Form::Export { .. } => None,
+    };
+    finish(walk, &folder, &form, head, whole)
+}
+
+impl Form {
+    fn look(folder: &Folder, key: &VerifierKey, report: &mut Report) -> Result<Option<Self>, Failure> {
+        if let Some(tail) = folder.read("tail", MAX_TAIL_BYTES)? {
+            let header = read_header(&tail, key).map_err(|why| report.add(Code::TailDamaged, None, why)).ok();
+            return Ok(Some(Self::Live { tail, header }));
+        }
+        let Some(bytes) = folder.read("checkpoint", MAX_NOTE_BYTES)? else { return Ok(None) };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let head = match SignedCheckpoint::read(&text) {
+            Ok((head, _)) => Some(head),
+            Err(error) => {
+                report.add(Code::HeadDamaged, None, format!("checkpoint: {}", sentence(&error)));
+                None
+            }
+        };
+        Ok(Some(Self::Export { text, head }))
+    }
+
+    /// How many entries the bundles must hold; `None` when nothing readable says it.
+    fn size(&self) -> Option<u64> {
+        match self {
+            Self::Live { header, .. } => header.as_ref().map(|header| header.base.size()),
+            Self::Export { head, .. } => head.as_ref().map(|head| head.size),
+        }
+    }
+
+    /// What stands after the bundles and knows the hash of their last entry, or else the root over all of them.
+    fn after_bundles(&self) -> (Option<Hash>, Option<Hash>) {
+        match self {
+            Self::Live { header, .. } => (header.as_ref().map(|header| header.prev), None),
+            Self::Export { head, .. } => (None, head.as_ref().map(|head| head.root)),
+        }
+    }
+}
+
+fn read_header(tail: &[u8], key: &VerifierKey) -> Result<TailHeader, String> {
+    let header = TailHeader::decode(tail).map_err(|error| format!("tail: {error}"))?;
+    if header.log_id != log_id(key) {
+        return Err("tail: it belongs to another ledger than the key".into());
+    }
+    if header.base.size() % FULL_U64 != 0 {
+        return Err("tail: its header does not begin at a full bundle".into());
+    }
+    Ok(header)
+}
+
+/// Reads ahead on a second thread, which also hashes. False when the way ended early.
+fn walk_bundles(walk: &mut Walk, folder: &Folder, form: &Form) -> Result<bool, Failure> {
+    let bundles = Bundles::new(folder.clone(), form.size());
+    thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(2);
+        scope.spawn(move || {
+            for loaded in bundles {
+                if sender.send(loaded).is_err() {
+                    break;
+                }
+            }
+        });
+        walk_received(walk, receiver, form.after_bundles())
+    })
+}
+
+fn walk_received(
+    walk: &mut Walk,
+    receiver: Receiver<Result<Loaded, FileError>>,
+    (next_prev, root): (Option<Hash>, Option<Hash>),
+) -> Result<bool, Failure> {
+    // One bundle behind: its last entry is vouched for by the first of the next.
+    let mut waiting: Option<Box<Bundle>> = None;
+    let mut absent = None;
+    for loaded in receiver {
+        match loaded? {
+            Loaded::Bundle(bundle) => {
+                let vouch = bundle.claimed_prev(0);
+                let before = waiting.replace(bundle);
+                if !before.map_or(Ok(true), |before| walk.bundle(&before, vouch, None))? {
+                    return Ok(false);
+                }
+            }
+            Loaded::Missing(path) => absent = Some((Code::BundleMissing, format!("{path} is not here"))),
+            Loaded::Refused(why) => absent = Some((Code::FileRefused, why)),
+        }
+        if absent.is_some() {
+            break;
+        }
+    }
+    let (next_prev, root) = if absent.is_some() { (None, None) } else { (next_prev, root) };
+    let whole = waiting.map_or(Ok(true), |last| walk.bundle(&last, next_prev, root))?;
+    if let Some((code, sentence)) = absent {
+        walk.report.add(code, walk.tree.size(), format!("{sentence}: nothing from here on was checked"));
+        return Ok(false);
+    }
+    Ok(whole)
+}
+
+/// The entries after the last full bundle, and the live head.
+fn check_tail(walk: &mut Walk, tail: &[u8], header: &TailHeader) -> Result<Option<Checkpoint>, Failure> {
+    if header.base.root() != walk.tree.root() || header.prev != walk.prev {
+        walk.report.add(
+            Code::TailDamaged,
+            None,
+            "tail: its header continues other entries than those of the bundles",
+        );
+        return Ok(None);
+    }
+    let recovered = match recover(tail, &walk.epochs, 0) {
+        Ok(recovered) => recovered,
+        Err(error) => {
+            report_tail(walk, tail, header, &error);
+            // What stands before the damage is checked all the same.
+            let sound = error.offset().and_then(|offset| tail.get(..usize::try_from(offset).ok()?));
+            match sound.map(|sound| recover(sound, &walk.epochs, 0)) {
+                Some(Ok(recovered)) => recovered,
+                _ => return Ok(None),
+            }
+        }
+    };
+    let next = header.base.size() + recovered.entries.len() as u64;
+    if recovered.dropped_bytes > 0 && !walk.report.has(Code::TailDamaged) {
+        let sentence =
+            format!("the tail ends in {} bytes that no checkpoint covers", recovered.dropped_bytes);
+        walk.report.add(Code::TailTorn, next, sentence);
+    }
+    let lines = recovered.entries.iter().map(|entry| entry.line);
+    walk.bundle(&Bundle::of_lines(header.base.size(), lines), None, None)?;
+    Ok(recovered.head.map(|(head, _)| head))
+}
+
+/// Names the entry that is damaged, not the offset alone.
+fn report_tail(walk: &mut Walk, tail: &[u8], header: &TailHeader, error: &TailError) {
+    let Some(offset) = error.offset() else {
+        return walk.report.add(Code::TailDamaged, None, sentence(error));
+    };
+    let before = scan(tail, header.tail_number, HEADER_BYTES).take_while(|frame| frame.offset < offset);
+    let entries = before.filter(|frame| frame.kind == FrameKind::Entry).count() as u64;
+    let next = header.base.size() + entries;
+    if walk.blind_from.is_some() && matches!(error, TailError::Signature { .. } | TailError::Epoch { .. }) {
+        let sentence =
+            "the tail could not be checked: its epoch key may stand in an entry that cannot be read";
+        return walk.report.add(Code::HeadMissing, next, sentence);
+    }
+    let kind = usize::try_from(offset).ok().and_then(|offset| tail.get(offset)).copied();
+    let of_entry_before =
+        [FrameKind::Detail, FrameKind::Checkpoint].map(|kind| Some(kind.code())).contains(&kind);
+    let entry = if of_entry_before { next.saturating_sub(1) } else { next };
+    walk.report.add(Code::TailDamaged, entry, sentence(error));
+}
+
+fn check_head(walk: &mut Walk, text: &str, head: &Checkpoint, whole: bool) {
+    let last = head.size.checked_sub(1);
+    // Without all entries the epoch key in force is not known.
+    let signed =
+        if whole { walk.keys().verify(text) } else { read_signed_by_log(text, walk.epochs.log_key()) };
+    if let Err(error) = signed {
+        let code = match error {
+            CheckpointError::Format(_) => Code::HeadDamaged,
+            _ => Code::HeadSignature,
+        };
+        walk.report.add(code, None, format!("checkpoint: {}", sentence(&error)));
+    }
+    if whole && walk.tree.root() != head.root {
+        walk.report.add(
+            Code::RootDiffers,
+            last,
+            "the entries up to here do not give the root that the head signs",
+        );
+    }
+}
+
+fn finish(
+    mut walk: Walk,
+    folder: &Folder,
+    form: &Form,
+    head: Option<Checkpoint>,
+    whole: bool,
+) -> Result<Verdict, Failure> {
+    let size = walk.tree.size();
+    // Where the ledger ends is known only if the head or the whole tail said it.
+    if whole && form.size().is_some() && !walk.report.has(Code::TailDamaged) {
+        if matches!(form, Form::Export { .. }) {
+            walk.tiles.finish(size, folder, &mut walk.report)?;
+        }
+        walk.details.finish(size, &mut walk.report)?;
+        let log_key = walk.epochs.log_key().clone();
+        walk.checkpoints.finish(size, &log_key, &mut walk.report)?;
+    }
+    walk.checkpoints.check_closed(
+        &walk.epochs,
+        head.as_ref().map_or(size, |head| head.size),
+        &mut walk.report,
+    );
+    if let Some((path, count)) = walk.tiles.missing() {
+        let sentence = format!("{count} tiles are not here, the first is {path}");
+        walk.report.add(Code::TileMissing, None, sentence);
+    }
+    if head.is_none() && !walk.report.has(Code::HeadMissing) {
+        walk.report.add(
+            Code::HeadMissing,
+            size.checked_sub(1),
+            "no signed head covers the entries up to here",
+        );
+    }
+    if walk.details.absent() > 0 {
+        let sentence = format!("details sealed: {} are not here in clear", walk.details.absent());
+        walk.report.add(Code::DetailsSealed, None, sentence);
+    }
+    let summary = Summary {
+        origin: walk.epochs.log_key().name().to_owned(),
+        entries: size,
+        head,
+        epochs: walk.epochs.announcements().count(),
+        details_matched: walk.details.matched(),
+        details_absent: walk.details.absent(),
+    };
+    Ok(Verdict { report: walk.report, summary })
+}

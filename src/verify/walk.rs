@@ -1,0 +1,290 @@
+//! The way through the entries, in order: bytes, chain, tree, tiles, keys, time, details, conduct.
+//!
+//! An entry has up to three witnesses: its own bytes, the hash in its tile, and the `prev` of the entry after it. Two against
+//! one say which is damaged. After that the walk goes on with the hash that was signed, so that one flipped bit is one finding.
+
+use super::checkpoints::{Checkpoints, Keys};
+use super::conduct::Conduct;
+use super::details::Details;
+use super::files::Folder;
+use super::findings::{Code, Report, sentence};
+use super::ledger::Failure;
+use super::source::Bundle;
+use super::tiles::{Tile, Tiles};
+use crate::core::ledger::entry::{Entry, EntryError};
+use crate::core::ledger::epoch::EpochKeys;
+use crate::core::ledger::hash::{Hash, empty_hash};
+use crate::core::ledger::tile::{FULL_U64, tile_path};
+use crate::core::ledger::tree::Frontier;
+use crate::core::time::{BootId, Timestamp};
+
+/// Everything carried from entry to entry.
+#[derive(Debug)]
+pub struct Walk {
+    pub report: Report,
+    pub epochs: EpochKeys,
+    pub tree: Frontier,
+    /// Leaf hash of the last entry, as signed.
+    pub prev: Hash,
+    pub details: Details,
+    pub checkpoints: Checkpoints,
+    pub tiles: Tiles,
+    /// The first entry that could not be read, if any.
+    pub blind_from: Option<u64>,
+    folder: Folder,
+    filed: u64,
+    conduct: Conduct,
+    before: Option<Clocks>,
+}
+
+/// The clocks of the entry before.
+#[derive(Debug)]
+struct Clocks {
+    time: Timestamp,
+    boot: BootId,
+    up_micros: u64,
+    suspect: bool,
+}
+
+/// What the witnesses say of one entry.
+enum Verdict {
+    /// The bytes are what was signed.
+    Good(Hash),
+    /// They are, but the tile says otherwise.
+    TileDamaged(Hash),
+    /// They are not; the hash that was signed, if anything still tells it.
+    Damaged(Option<Hash>),
+}
+
+impl Walk {
+    /// Before entry 0. Full tiles must have files below `filed` entries.
+    pub fn new(
+        folder: Folder,
+        filed: u64,
+        epochs: EpochKeys,
+        details: Details,
+        checkpoints: Checkpoints,
+        report: Report,
+    ) -> Self {
+        Self {
+            report,
+            epochs,
+            tree: Frontier::new(),
+            prev: empty_hash(),
+            details,
+            checkpoints,
+            tiles: Tiles::default(),
+            blind_from: None,
+            folder,
+            filed,
+            conduct: Conduct::default(),
+            before: None,
+        }
+    }
+
+    /// Goes through one bundle. `next_prev` is what the entry after it says of its last entry; for the last entry of all, the root
+    /// that the head signs decides. False when the way ends here because nothing tells the hash of an entry any more.
+    pub fn bundle(
+        &mut self,
+        bundle: &Bundle,
+        next_prev: Option<Hash>,
+        root: Option<Hash>,
+    ) -> Result<bool, Failure> {
+        self.note_tile(bundle);
+        let mut damaged = Run::default();
+        let mut tile_damaged = Run::default();
+        let mut whole = true;
+        let mut next = bundle.entry(0).map(|(line, _)| Entry::parse(line));
+        for (place, seq) in (0..bundle.expected).zip(bundle.first..) {
+            let parsed = next.take();
+            let stored = bundle.entry(place);
+            next = bundle.entry(place + 1).map(|(line, _)| Entry::parse(line));
+            let last = place + 1 == bundle.expected;
+            let vouch = match &next {
+                Some(Ok(entry)) => Some(entry.prev),
+                _ if last => next_prev,
+                _ => None,
+            };
+            let root = root.filter(|_| last);
+            let readable = matches!(parsed, Some(Ok(_)));
+            let hashes = (stored.map(|(_, leaf)| leaf), bundle.tile_hash(place));
+            let signed = match self.weigh(hashes, vouch, readable, root) {
+                Verdict::Good(leaf) => Some(leaf),
+                Verdict::TileDamaged(leaf) => {
+                    tile_damaged.add(seq);
+                    Some(leaf)
+                }
+                Verdict::Damaged(signed) => {
+                    damaged.add(seq);
+                    self.lose_sight(seq)?;
+                    signed
+                }
+            };
+            if !damaged.ends_with(seq) {
+                self.entry(seq, parsed)?;
+            }
+            let Some(signed) = signed else {
+                whole = false;
+                break;
+            };
+            self.advance(signed)?;
+        }
+        self.report_runs(bundle, damaged, tile_damaged);
+        Ok(whole)
+    }
+
+    /// Damage to neighbours has one cause: one finding a bundle, with the first entry.
+    fn report_runs(&mut self, bundle: &Bundle, damaged: Run, tile_damaged: Run) {
+        if let Some(from) = damaged.first {
+            let sentence = format!("its bytes are not those that were signed{}", damaged.others_in_words());
+            self.report.add(Code::EntryDamaged, from, sentence);
+        }
+        if let Some(from) = tile_damaged.first {
+            let path = tile_path(0, bundle.first / FULL_U64, None);
+            let others = tile_damaged.others_in_words();
+            let sentence = format!("{path} has another hash for it{others}; the entry itself is good");
+            self.report.add(Code::TileDamaged, from, sentence);
+        }
+        if bundle.excess {
+            let last = (bundle.first + bundle.expected as u64).checked_sub(1);
+            self.report.add(Code::BundleDamaged, last, "its bundle goes on after its last entry");
+        }
+    }
+
+    /// The keys as far as the entries so far tell them.
+    pub fn keys(&self) -> Keys<'_> {
+        Keys { epochs: &self.epochs, blind: self.blind_from.is_some() }
+    }
+
+    fn weigh(
+        &self,
+        (leaf, tile): (Option<Hash>, Option<Hash>),
+        vouch: Option<Hash>,
+        readable: bool,
+        root: Option<Hash>,
+    ) -> Verdict {
+        match (leaf, tile) {
+            (None, tile) => Verdict::Damaged(tile.or(vouch)),
+            (Some(leaf), None) if !readable && vouch.is_some_and(|hash| hash != leaf) => {
+                Verdict::Damaged(vouch)
+            }
+            (Some(leaf), None) => Verdict::Good(leaf),
+            (Some(leaf), Some(tile)) if leaf == tile => Verdict::Good(leaf),
+            (Some(leaf), Some(tile)) => {
+                let good = vouch.map_or_else(|| root == Some(self.root_with(leaf)), |hash| hash == leaf);
+                if good { Verdict::TileDamaged(leaf) } else { Verdict::Damaged(Some(tile)) }
+            }
+        }
+    }
+
+    fn root_with(&self, leaf: Hash) -> Hash {
+        let mut tree = self.tree.clone();
+        tree.push(leaf);
+        tree.root()
+    }
+
+    /// Judges an entry whose bytes are as signed.
+    fn entry(&mut self, seq: u64, parsed: Option<Result<Entry<'_>, EntryError>>) -> Result<(), Failure> {
+        let entry = match parsed {
+            Some(Ok(entry)) => entry,
+            Some(Err(error)) => {
+                self.report.add(Code::EntryFormat, seq, sentence(&error));
+                return self.lose_sight(seq);
+            }
+            None => return self.lose_sight(seq),
+        };
+        if entry.prev != self.prev {
+            let sentence = "its prev is not the hash of the entry before it: one of the two was changed";
+            self.report.add(Code::ChainBroken, seq, sentence);
+        }
+        if entry.seq != seq {
+            self.report.add(Code::EntryOrder, seq, format!("it calls itself entry {}", entry.seq));
+            return self.lose_sight(seq);
+        }
+        self.judge_time(&entry);
+        self.details.check(seq, entry.detail, &mut self.report)?;
+        if self.blind_from.is_some() {
+            return Ok(());
+        }
+        if let Err(error) = self.epochs.note_entry(&entry) {
+            self.report.add(Code::KeyAnnouncement, seq, error.why);
+        }
+        self.conduct.judge(&entry, &mut self.report);
+        Ok(())
+    }
+
+    fn judge_time(&mut self, entry: &Entry<'_>) {
+        let suspect = entry.event == "ledger.clock-suspect";
+        if let Some(before) = &self.before {
+            if entry.time < before.time && !suspect && !before.suspect {
+                let sentence = format!("its time {} is before that of the entry before it", entry.time);
+                self.report.add(Code::TimeFalls, entry.seq, sentence);
+            }
+            if entry.boot == before.boot && entry.up_micros < before.up_micros {
+                self.report.add(
+                    Code::TimeFalls,
+                    entry.seq,
+                    "its time since boot is less than before, in the same boot",
+                );
+            }
+        }
+        let Entry { time, boot, up_micros, .. } = *entry;
+        self.before = Some(Clocks { time, boot, up_micros, suspect });
+    }
+
+    /// From here on an announcement of keys, a grant or a hold may be missing.
+    fn lose_sight(&mut self, seq: u64) -> Result<(), Failure> {
+        self.before = None;
+        if self.blind_from.is_none() {
+            self.blind_from = Some(seq);
+            self.report.add(
+                Code::NotJudged,
+                seq,
+                "it cannot be read, so conduct and epoch keys are not judged after it",
+            );
+        }
+        Ok(self.details.skip(seq)?)
+    }
+
+    fn advance(&mut self, signed: Hash) -> Result<(), Failure> {
+        self.tree.push(signed);
+        self.prev = signed;
+        self.tiles.push(signed, self.filed, &self.folder, &mut self.report)?;
+        let keys = Keys { epochs: &self.epochs, blind: self.blind_from.is_some() };
+        Ok(self.checkpoints.meet(&self.tree, keys, &mut self.report)?)
+    }
+
+    fn note_tile(&mut self, bundle: &Bundle) {
+        match &bundle.tile {
+            Some(Tile::Missing) => self.tiles.add_missing(tile_path(0, bundle.first / FULL_U64, None)),
+            Some(Tile::Bad(sentence)) => self.report.add(Code::TileDamaged, bundle.first, sentence.as_str()),
+            Some(Tile::Hashes(_)) | None => {}
+        }
+    }
+}
+
+/// Some entries of one bundle: the first, the last, and how many there are besides the first.
+#[derive(Debug, Default)]
+struct Run {
+    first: Option<u64>,
+    last: Option<u64>,
+    others: u64,
+}
+
+impl Run {
+    fn add(&mut self, seq: u64) {
+        self.others += u64::from(self.first.is_some());
+        self.first.get_or_insert(seq);
+        self.last = Some(seq);
+    }
+    fn ends_with(&self, seq: u64) -> bool {
+        self.last == Some(seq)
+    }
+    fn others_in_words(&self) -> String {
+        if self.others == 0 {
+            String::new()
+        } else {
+            format!(", and so for {} others of its bundle", self.others)
+        }
+    }
+}
