@@ -1,2 +1,43 @@
 //! Order: what happens after what, and where the commit points are.
+//!
+//! Owns the steps of starting, sealing, opening, purging and recovering. Must never parse bytes, encode an entry or hold
+//! a rule of the policy: it asks `core`, then tells `shell`.
 #![forbid(unsafe_code)]
+
+mod clock;
+pub mod config;
+mod errors;
+mod health;
+mod holds;
+mod ingest;
+pub mod ledger;
+mod ledger_access;
+mod open;
+mod person;
+mod policy;
+mod projection;
+mod purge;
+mod recover;
+mod run;
+mod seal;
+mod search;
+mod serve;
+mod service;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+/// Runs the daemon; returns the exit code: 0 stopped by order, 1 otherwise. One line says why.
+pub fn main(config: &Path, credentials: Option<PathBuf>) -> u8 {
+    // A second logger in one process is a mistake of ours that costs nothing but lines.
+    let _first = crate::shell::journal::install("greffierd", log::LevelFilter::Info);
+    match run::run(config, &run::Environment { credentials }) {
+        Ok(()) => 0,
+        Err(fatal) => {
+            log::error!("greffierd ends: {}", errors::chain(&fatal));
+            1
+        }
+    }
+}

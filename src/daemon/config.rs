@@ -1,0 +1,197 @@
+//! `greffier.toml`: read whole, checked whole, before anything else happens.
+//!
+//! Owns its keys and defaults (`policy/greffier.toml.init` is the commented form). An unknown key is an error. Must
+//! never open anything but the file itself.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::core::time::Period;
+
+/// The configuration of the service.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// First line of every checkpoint; fixed by `greffierctl init`.
+    pub origin: String,
+    /// The policy file; `policy.d/*.toml` beside it is read too.
+    #[serde(default = "default_policy")]
+    pub policy: PathBuf,
+    /// Ledger, objects, keys, catalogue.
+    #[serde(default = "default_state_dir")]
+    pub state_dir: PathBuf,
+    /// Where recorders leave files, one folder a source.
+    #[serde(default = "default_spool_dir")]
+    pub spool_dir: PathBuf,
+    /// Runtime files.
+    #[serde(default = "default_run_dir")]
+    pub run_dir: PathBuf,
+    /// Where the last checkpoint is written a second time; default `checkpoint` in `run_dir`.
+    pub second_checkpoint: Option<PathBuf>,
+    /// The message bus.
+    #[serde(default)]
+    pub bus: Bus,
+    /// The master key.
+    pub key: Key,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// `[bus]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bus {
+    /// `system`, or the address of a private bus.
+    pub address: String,
+    /// Whether polkit may be asked. Rules that need it refuse when it is false.
+    pub polkit: bool,
+    /// Serve callers whose login uid differs from their uid (`su`, `sudo -u`). For demonstrations.
+    pub allow_switched_user: bool,
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Self { address: "system".into(), polkit: true, allow_switched_user: false }
+    }
+}
+
+/// `[key]`: exactly one of the two.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// Name of the systemd credential that holds the master key.
+    pub credential: Option<String>,
+    /// A plain file with the master key. The state becomes `degraded`.
+    pub insecure_key_file: Option<PathBuf>,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// A session ends after this, whatever the policy says.
+    pub session_max: Period,
+    /// A file is taken this long after its last writer closed it, in milliseconds, at most an hour.
+    pub spool_settle_ms: u64,
+    /// Files in `.refused/` are destroyed after this.
+    pub refused_keep: Period,
+    /// With less free space, in bytes, sealing waits.
+    pub min_free_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let period = |text: &str, seconds| text.parse().unwrap_or(Period::seconds(seconds));
+        Self {
+            session_max: period("PT1H", 3600),
+            spool_settle_ms: 2000,
+            refused_keep: period("P7D", 7 * 86_400),
+            min_free_bytes: 1 << 30,
+        }
+    }
+}
+
+fn default_policy() -> PathBuf {
+    "/etc/greffier/policy.toml".into()
+}
+fn default_state_dir() -> PathBuf {
+    "/var/lib/greffier".into()
+}
+fn default_spool_dir() -> PathBuf {
+    "/var/spool/greffier".into()
+}
+fn default_run_dir() -> PathBuf {
+    "/run/greffier".into()
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{} cannot be read; `greffierctl init` writes one", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, or a key that does not exist.
+    #[error("{}:{line}: {why}", path.display())]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, counted from 1.
+        line: usize,
+        /// Why, in one line.
+        why: String,
+    },
+    /// A value that cannot be.
+    #[error("{}: {what}", path.display())]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// What to change.
+        what: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads and checks the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = 1 + before.matches('\n').count();
+            let why = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+            ConfigError::Parse { path: path.to_owned(), line, why }
+        })?;
+        let value = |what| Err(ConfigError::Value { path: path.to_owned(), what });
+        match (&config.key.credential, &config.key.insecure_key_file) {
+            (Some(_), Some(_)) => return value("[key] has both credential and insecure_key_file; keep one"),
+            (None, None) => return value("[key] needs credential or insecure_key_file"),
+            _ => {}
+        }
+        if config.limits.spool_settle_ms > 3_600_000 {
+            return value("limits.spool_settle_ms is more than an hour (3600000)");
+        }
+        Ok(config)
+    }
+
+    /// Where the second copy of the last checkpoint is written.
+    pub fn second_checkpoint(&self) -> PathBuf {
+        self.second_checkpoint.clone().unwrap_or_else(|| self.run_dir.join("checkpoint"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("greffier.toml"))
+    }
+
+    #[test]
+    fn the_smallest_configuration_has_the_defaults_of_the_manual() {
+        let config = parse("origin = \"a.example/g\"\n[key]\ncredential = \"greffier.master\"").unwrap();
+        assert_eq!(config.limits.session_max.to_string(), "PT1H");
+        assert_eq!(config.limits.refused_keep.to_string(), "P7D");
+        assert_eq!(config.second_checkpoint(), Path::new("/run/greffier/checkpoint"));
+        assert!(config.bus.polkit && !config.bus.allow_switched_user);
+    }
+
+    #[test]
+    fn an_unknown_key_or_two_master_keys_are_errors() {
+        let error = parse("origin = \"a\"\ncolour = 1\n[key]\ncredential = \"x\"").unwrap_err().to_string();
+        assert!(error.starts_with("greffier.toml:2: ") && error.contains("colour"), "{error}");
+        assert!(parse("origin = \"a\"\n[key]\ncredential = \"x\"\ninsecure_key_file = \"y\"").is_err());
+        assert!(parse("origin = \"a\"\n[key]").is_err());
+    }
+}

@@ -1,0 +1,364 @@
+//! Opening a recording: the one way from a question to a readable descriptor.
+//!
+//! In order: who asks · would the policy allow it · object opened, key unwrapped, inode made (nothing readable) · decided
+//! again in the writer's order and recorded · armed, descriptor opened · session on the bus. The commit point is the
+//! entry; what fails after it is `access.closed` with outcome `failed`. Invariant 1 is in the types: arming takes the
+//! `Recorded<Permit>`.
+
+use std::sync::Arc;
+
+use super::ledger::{Desk, Proposal};
+use super::person::{Person, allowed, unknown};
+use super::service::Service;
+use super::sessions::Live;
+use crate::core::access::Recorded;
+use crate::core::event::{Detail, Draft, Event, Opened, Outcome, StoreDamaged, Subject};
+use crate::core::format::slot::SlotKind;
+use crate::core::ids::{RecordingId, RuleId, SessionId, SourceId};
+use crate::core::policy::{
+    AccessRequest, Decision, Denial, DenialKind, House, Permit, Policy, Target, Verb, decide, refuse_caller,
+};
+use crate::core::refusal::{Refusal, RefusalKind};
+use crate::core::time::Timestamp;
+use crate::shell::bus::archive::{OpenRequest, OpenedRecording};
+use crate::shell::disk::object::SealedReader;
+use crate::shell::fuse::{Plaintext, Serving};
+use crate::shell::{entropy, journal, message_id};
+
+/// Sessions of one user that may run at the same time: each holds a descriptor of the daemon.
+const SESSIONS_PER_USER: usize = 64;
+
+/// The clear bytes of a sealed recording, for the private mount.
+struct Opening(SealedReader);
+
+impl Plaintext for Opening {
+    fn len_bytes(&self) -> u64 {
+        self.0.len()
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read_at(offset, buf).map_err(std::io::Error::other)
+    }
+}
+
+/// The question as it is decided, twice: once to know whether preparing is worth it, once for the record.
+#[derive(Clone)]
+struct Question {
+    person: Person,
+    id: RecordingId,
+    source: SourceId,
+    request: OpenRequest,
+}
+
+impl Question {
+    fn request(&self) -> AccessRequest {
+        let target = Target::Recording { id: self.id, source: self.source.clone() };
+        AccessRequest {
+            purpose: self.request.purpose.as_ref().and_then(|purpose| purpose.parse().ok()),
+            reason: self.request.reason.parse().ok(),
+            case_given: self.request.case.is_some(),
+            until: self.request.until,
+            ..self.person.asks(Verb::View, target, None)
+        }
+    }
+
+    fn decide(&self, policy: &Policy, house: &House, now: Timestamp) -> Decision {
+        let request = self.request();
+        let decision = match refuse_caller(house, &request.who) {
+            Some(denial) => Decision::Deny(denial),
+            None => decide(policy, house, &request, now),
+        };
+        // Last: a slip in the request is told only to who may know of the recording.
+        let no_purpose = self.request.purpose.is_some() && request.purpose.is_none();
+        match decision {
+            Decision::Allow(_) if no_purpose => Decision::Deny(Denial {
+                rule: RuleId::builtin("request"),
+                kind: DenialKind::InvalidArgument("purpose"),
+                sentence: "Refused by rule builtin.request: purpose: it is not a purpose id.".into(),
+            }),
+            decision => decision,
+        }
+    }
+
+    fn mode(&self) -> String {
+        if self.request.stream { "stream" } else { "seek" }.into()
+    }
+
+    fn said(&self, rule: &RuleId) -> Detail {
+        let OpenRequest { case, text, reason, .. } = self.request.clone();
+        // The reason as typed: the leaf holds it only when it is a code of the policy.
+        Detail { case, text, asked: Some(reason).filter(|it| !it.is_empty()), ..self.person.detail(rule) }
+    }
+
+    fn draft(&self, desk: &Desk<'_>, until: Option<Timestamp>) -> Draft {
+        let reason = self.request.reason.parse().ok().filter(|code| desk.policy.reason(code).is_some());
+        let subject = Subject { reason, ..Subject::recording(self.id, self.source.clone()) };
+        Draft::fact(Event::AccessOpened(Opened { mode: self.mode(), until })).about(subject)
+    }
+}
+
+impl Service {
+    /// Opens a recording for `person`.
+    pub(super) async fn open_recording(
+        self: &Arc<Self>,
+        person: Person,
+        id: String,
+        request: OpenRequest,
+    ) -> Result<OpenedRecording, Refusal> {
+        let Some((id, source, media)) = self.lookup(&id).await? else {
+            return Err(self.record_unknown(person, id).await);
+        };
+        let question = Question { person, id, source, request };
+        let session = SessionId::from_bytes(entropy::array().map_err(|error| {
+            log::error!("no randomness for a session id: {error}");
+            Refusal::internal()
+        })?);
+        let crowded = self.sessions.count_of(question.person.principal.uid) >= SESSIONS_PER_USER;
+        // Whoever will be refused does not make the daemon open an object; the answer itself is decided below.
+        let foreseen = question.decide(&self.policy_in_force(), &self.house, self.clock.now().time);
+        let prepared = match foreseen {
+            Decision::Allow(permit) if !crowded => {
+                Some(self.clone().prepare(session, permit, question.request.stream).await)
+            }
+            _ => None,
+        };
+        let permit = match self.record_opening(&question, session, prepared, crowded).await {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                self.forget_prepared(session);
+                return Err(refusal);
+            }
+        };
+        let bytes = self.mount().and_then(|mount| mount.len_bytes(&session)).unwrap_or(0);
+        let expires = permit.value().expires();
+        let entry = permit.entry();
+        let descriptor = self.hand_over(session, permit, &question).await?;
+        journal::record(
+            log::Level::Info,
+            message_id::ACCESS_GRANTED,
+            &format!("recording {id} was opened as session {session}"),
+            &[
+                ("entry", &entry.to_string()),
+                ("recording", &id.to_string()),
+                ("session", &session.to_string()),
+            ],
+        );
+        Ok(OpenedRecording { session, descriptor, bytes, media, expires, entry })
+    }
+
+    /// The recording's source and media type; `None` when there is none of that id.
+    async fn lookup(&self, id: &str) -> Result<Option<(RecordingId, SourceId, String)>, Refusal> {
+        let Ok(id) = id.parse::<RecordingId>() else { return Ok(None) };
+        self.ledger
+            .look(move |desk| {
+                let recording = desk.state.recording(&id)?;
+                Some((id, recording.source.clone(), recording.media.to_string()))
+            })
+            .await
+    }
+
+    async fn record_unknown(&self, person: Person, id: String) -> Refusal {
+        let recorded = self.ledger.record(move |desk| {
+            let said = Detail { asked: Some(id.chars().take(64).collect()), ..Detail::default() };
+            let event = Event::AccessOpened(Opened { mode: "seek".into(), until: None });
+            person.refused::<()>(
+                desk,
+                Verb::View,
+                unknown(desk, &person),
+                Draft::fact(event).with_detail(said),
+            )
+        });
+        match recorded.await.and_then(allowed) {
+            Err(refusal) => refusal,
+            // `refused` records refusals only.
+            Ok(_) => Refusal::internal(),
+        }
+    }
+
+    /// Object opened, key unwrapped, inode made. Nothing can be read through it yet.
+    async fn prepare(
+        self: Arc<Self>,
+        session: SessionId,
+        permit: Permit,
+        stream: bool,
+    ) -> Result<(), PrepareError> {
+        let work = move || {
+            let Target::Recording { id, .. } = permit.target() else { return Err(PrepareError::NoMount) };
+            let mount = self.mount().ok_or(PrepareError::NoMount)?;
+            let secret = self.slots.open_secret(SlotKind::Data, id.as_bytes()).map_err(PrepareError::key)?;
+            let reader = SealedReader::open(&self.store, *id, &secret).map_err(PrepareError::object)?;
+            let now = self.clock.now();
+            let left_micros = permit.expires().micros_since(now.time).max(0);
+            mount
+                .prepare(Serving {
+                    session,
+                    owner_uid: permit.uid(),
+                    until: permit.expires(),
+                    until_up_micros: now.up_micros.saturating_add(u64::try_from(left_micros).unwrap_or(0)),
+                    seekable: !stream,
+                    content: Box::new(Opening(reader)),
+                })
+                .map_err(|error| PrepareError::Mount(super::errors::chain(&error)))
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(PrepareError::NoMount))
+    }
+
+    /// Decides in the writer's order and records the answer. `prepared` is `None` when a refusal was foreseen.
+    async fn record_opening(
+        &self,
+        question: &Question,
+        session: SessionId,
+        prepared: Option<Result<(), PrepareError>>,
+        crowded: bool,
+    ) -> Result<Recorded<Permit>, Refusal> {
+        let question = question.clone();
+        let recorded = self.ledger.record(move |desk| {
+            let decision = question.decide(desk.policy, desk.house, desk.now.time);
+            let purging = desk.state.recording(&question.id).is_none_or(|recording| recording.purging);
+            let restricted = desk.state.holds().restricts(&question.id);
+            let decision = match decision {
+                Decision::Allow(_) if restricted => Decision::Deny(refused_because(
+                    "restriction",
+                    DenialKind::Denied,
+                    "a hold keeps the recording and restricts its use",
+                )),
+                Decision::Allow(_) if prepared.is_none() => Decision::Deny(if crowded {
+                    refused_because("sessions", DenialKind::LimitReached, "you have too many sessions open")
+                } else {
+                    // Between the two decisions; nothing was prepared.
+                    refused_because("policy", DenialKind::Conflict, "the policy changed at this moment")
+                }),
+                decision => decision,
+            };
+            let permit = match decision {
+                // Decided between the question and now: to the caller it is gone already.
+                _ if purging => {
+                    let draft = question.draft(desk, None);
+                    return {
+                        let denial = unknown(desk, &question.person);
+                        question.person.refused(desk, Verb::View, denial, draft)
+                    };
+                }
+                Decision::Deny(denial) => {
+                    let draft = question.draft(desk, None).with_detail(question.said(&denial.rule));
+                    return question.person.refused(desk, Verb::View, denial, draft);
+                }
+                Decision::Allow(permit) => permit,
+            };
+            let detail = question.said(permit.rule());
+            match prepared.unwrap_or(Err(PrepareError::NoMount)) {
+                Ok(()) => {
+                    let draft = question.draft(desk, Some(permit.expires()));
+                    let subject = Subject {
+                        session: Some(session),
+                        purpose: permit.purpose().cloned(),
+                        ..draft.subject.clone()
+                    };
+                    let draft = draft.outcome(Outcome::Granted).about(subject).with_detail(detail);
+                    Ok(Proposal::new(draft, Ok(permit)))
+                }
+                Err(error) => {
+                    let draft = question.draft(desk, None).outcome(Outcome::Failed).with_detail(detail);
+                    let subject = draft.subject.clone();
+                    let proposal = Proposal::new(draft, Err(error.denial()));
+                    Ok(match error.damage() {
+                        Some(damage) => proposal.and(
+                            Draft::fact(Event::StoreDamaged(damage))
+                                .about(Subject { reason: None, ..subject }),
+                        ),
+                        None => proposal,
+                    })
+                }
+            }
+        });
+        allowed(recorded.await?)
+    }
+
+    /// Makes the descriptor readable and opens it. From here on a failure is recorded as the end of the session.
+    async fn hand_over(
+        self: &Arc<Self>,
+        session: SessionId,
+        permit: Recorded<Permit>,
+        question: &Question,
+    ) -> Result<std::os::fd::OwnedFd, Refusal> {
+        let live = Live {
+            recording: question.id,
+            source: question.source.clone(),
+            request: AccessRequest { until: None, ..question.request() },
+            owner_uid: permit.value().uid(),
+            bus_name: question.person.bus_name.clone(),
+            opened: self.clock.now(),
+            until: permit.value().expires(),
+            recorded_bytes: 0,
+        };
+        self.sessions.insert(session, live.clone());
+        if let Some(end) = self.ended_meanwhile(&live).await {
+            self.end_session(session, end).await;
+            let sentence = format!("The session ended before it began ({}); ask again.", end.as_str());
+            return Err(Refusal::new(RefusalKind::Conflict, sentence));
+        }
+        let service = self.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            let mount = service.mount().ok_or_else(|| "the private mount is gone".to_owned())?;
+            mount.arm(&session, &permit).map_err(|error| super::errors::chain(&error))?;
+            mount.open_descriptor(&session).map_err(|error| error.to_string())
+        });
+        let opened = opened.await.unwrap_or_else(|error| Err(error.to_string()));
+        match opened {
+            Ok(descriptor) => {
+                self.begin_session(session).await;
+                Ok(descriptor)
+            }
+            Err(error) => {
+                log::error!("session {session} was granted and could not begin: {error}");
+                self.end_session(session, super::sessions::End::Failed).await;
+                Err(Refusal::internal())
+            }
+        }
+    }
+}
+
+fn refused_because(rule: &'static str, kind: DenialKind, why: &str) -> Denial {
+    let rule = RuleId::builtin(rule);
+    Denial { sentence: format!("Refused by rule {rule}: {why}."), rule, kind }
+}
+
+/// Why a recording that may be opened cannot be.
+#[derive(Debug)]
+enum PrepareError {
+    NoMount,
+    Mount(String),
+    Damaged { what: &'static str },
+}
+
+impl PrepareError {
+    fn key(error: crate::shell::disk::slots::SlotError) -> Self {
+        Self::damaged("key-missing", "the key of a recording cannot be used", &error)
+    }
+    fn object(error: crate::shell::disk::object::ObjectError) -> Self {
+        Self::damaged("object-damaged", "a sealed recording cannot be used", &error)
+    }
+    fn damaged(what: &'static str, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let message = format!("{words}: {}", super::errors::chain(error));
+        journal::record(log::Level::Error, message_id::STORE_DAMAGED, &message, &[("what", what)]);
+        Self::Damaged { what }
+    }
+    fn damage(&self) -> Option<StoreDamaged> {
+        match self {
+            Self::Damaged { what } => Some(StoreDamaged { what: (*what).into(), offset: None }),
+            Self::NoMount | Self::Mount(_) => None,
+        }
+    }
+    fn denial(&self) -> Denial {
+        let sentence = match self {
+            Self::NoMount => "The service cannot make descriptors now; `greffierctl status` says why.",
+            Self::Mount(error) => {
+                log::error!("a descriptor could not be made: {error}");
+                "The descriptor could not be made; the administrator finds the cause in the journal."
+            }
+            Self::Damaged { .. } => {
+                "The sealed recording or its key is damaged; the administrator finds file and offset in the journal."
+            }
+        };
+        Denial { rule: RuleId::builtin("store"), kind: DenialKind::Denied, sentence: sentence.into() }
+    }
+}

@@ -1,0 +1,380 @@
+//! The life of the daemon, as a list of steps: start, serve, stop.
+//!
+//! Start, in order: configuration · state directory locked · keys · ledger recovered · store reconciled · private mount ·
+//! policy · bus · ready. Stop: no more calls · sessions closed with an entry · `ledger.stopped` · writer joined. Fatal
+//! errors end the start with nothing changed and one line that says what to do.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::thread::JoinHandle;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::config::{Config, ConfigError};
+use super::errors::chain;
+use super::health::{Health, Part};
+use super::ledger::second_place::SecondPlace;
+use super::ledger::{OpenError, OpenLedger, Proposal};
+use super::projection::{Follow, Projection};
+use super::service::Service;
+use super::sessions::{End, Sessions};
+use super::{ingest, recover, serve};
+use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped};
+use crate::core::format::slot::{SlotId, SlotKind};
+use crate::core::ledger::note::VerifierKey;
+use crate::core::policy::{House, Policy};
+use crate::shell::clock::SystemClock;
+use crate::shell::crypt::{MasterKey, Secret, Signer};
+use crate::shell::disk::catalogue::{Catalogue, CatalogueError};
+use crate::shell::disk::durable::DiskError;
+use crate::shell::disk::ledger_files::read_bounded;
+use crate::shell::disk::object::ObjectStore;
+use crate::shell::disk::slots::{KeySlots, SlotError};
+use crate::shell::disk::statedir::{StateDir, StateDirError};
+use crate::shell::fuse::FuseMount;
+use crate::shell::watch::Spool;
+use crate::shell::{journal, message_id, systemd};
+
+/// Why the daemon does not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The state directory.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// The master key.
+    #[error("the master key cannot be read: {what}")]
+    MasterKey {
+        /// What to look at.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The keys.
+    #[error("the keys cannot be used")]
+    Slots(#[from] SlotError),
+    /// A file of the keys or of the store.
+    #[error("the store cannot be used")]
+    Disk(#[from] DiskError),
+    /// `origin` or `vkey`.
+    #[error("{0}")]
+    Identity(String),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] OpenError),
+    /// The catalogue.
+    #[error("the catalogue cannot be made")]
+    Catalogue(#[from] CatalogueError),
+    /// The clocks, threads, signals.
+    #[error("the system does not give what the service needs")]
+    System(#[from] std::io::Error),
+    /// The bus.
+    #[error("the message bus {address} cannot be used")]
+    Bus {
+        /// Which one.
+        address: String,
+        /// Why.
+        source: zbus::Error,
+    },
+    /// Recovery.
+    #[error("the store could not be reconciled with the ledger: {0}")]
+    Recovery(String),
+    /// The bus went away; the service manager starts the daemon again.
+    #[error("the message bus closed the connection")]
+    BusLost,
+}
+
+/// What the environment gives; read at the edge.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// `$CREDENTIALS_DIRECTORY`.
+    pub credentials: Option<PathBuf>,
+}
+
+/// The log key has one slot, this one.
+const LOG_KEY: SlotId = [0; 16];
+
+/// Runs the daemon with the configuration at `path` until it is told to stop.
+pub fn run(path: &Path, environment: &Environment) -> Result<(), Fatal> {
+    let config = Config::load(path)?;
+    // No core dump and no other process shall see the keys.
+    let _best_effort = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let state_dir = StateDir::open(&config.state_dir)?;
+    let mut started = runtime.block_on(start(config, &state_dir, environment))?;
+    let ended = runtime.block_on(serve::until_stopped(&mut started));
+    runtime.block_on(stop(started, ended.is_ok()));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    drop(state_dir);
+    ended
+}
+
+/// The running daemon.
+pub(super) struct Running {
+    pub(super) service: Arc<Service>,
+    pub(super) signals: serve::Signals,
+    writer: JoinHandle<()>,
+    second_place: SecondPlace,
+}
+
+/// All but the bus.
+pub(super) struct Assembled {
+    pub(super) service: Arc<Service>,
+    pub(super) writer: JoinHandle<()>,
+    pub(super) second_place: SecondPlace,
+}
+
+async fn start(config: Config, state_dir: &StateDir, environment: &Environment) -> Result<Running, Fatal> {
+    let signals = serve::Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        reload: signal(SignalKind::hangup())?,
+    };
+    let Assembled { service, writer, second_place } = assemble(config, state_dir, environment).await?;
+    let bus = serve::join_bus(&service).await?;
+    let _first = service.bus.set(bus);
+    serve::show_holds(&service).await;
+    serve::take_name(&service).await?;
+    serve::spawn_followers(&service);
+    match Spool::open(&service.config.spool_dir) {
+        Ok(spool) => drop(tokio::spawn(ingest::run(service.clone(), spool))),
+        Err(error) => {
+            let dir = service.config.spool_dir.display();
+            log::error!("the spool {dir} cannot be opened: {error}");
+            service.health.degrade(Part::Spool, format!("The spool {dir} cannot be opened: {error}."));
+        }
+    }
+    Ok(Running { service, signals, writer, second_place })
+}
+
+/// Opens all that is served, brings to an end what the run before left undone, and loads the policy.
+pub(super) async fn assemble(
+    config: Config,
+    state_dir: &StateDir,
+    environment: &Environment,
+) -> Result<Assembled, Fatal> {
+    std::fs::create_dir_all(&config.run_dir)?;
+    let clock = Arc::new(SystemClock::new()?);
+    let house = House {
+        time_zone: clock.local_time_zone().clone(),
+        session_max: config.limits.session_max,
+        allow_switched_user: config.bus.allow_switched_user,
+    };
+    let slots = Arc::new(open_keys(&config, state_dir, environment)?);
+    let log_key = identity(&config, state_dir)?;
+    let log = Signer::new(&slots.open_secret(SlotKind::Log, &LOG_KEY)?);
+    if log.public() != *log_key.public() {
+        let message =
+            "ledger/vkey and the log key in keys/ do not belong together; restore both from one backup";
+        return Err(Fatal::Identity(message.into()));
+    }
+    let epochs = slots.list(SlotKind::Epoch);
+    let epochs = epochs.iter().map(|id| Ok(Signer::new(&slots.open_secret(SlotKind::Epoch, id)?)));
+    let stood = Catalogue::peek(&state_dir.catalogue())?;
+
+    let opened = OpenLedger {
+        dir: state_dir.ledger(),
+        second_place: config.second_checkpoint(),
+        log,
+        log_key: log_key.clone(),
+        epochs: epochs.collect::<Result<_, SlotError>>()?,
+        slots: slots.clone(),
+        clock: clock.clone(),
+        house: house.clone(),
+        catalogue_at: stood,
+    }
+    .open()?;
+    let (ledger, state) = (opened.ledger, opened.state);
+    let second_place = SecondPlace::keep(ledger.follow_head(), config.second_checkpoint());
+    let health = Arc::new(Health::new(ledger.availability()));
+    let catalogue = Projection::start(
+        state_dir.catalogue(),
+        stood,
+        opened.catalogue_behind.as_deref(),
+        &state,
+        (ledger.head().size, opened.root),
+        Follow {
+            ledger: ledger.clone(),
+            committed: opened.committed,
+            health: health.clone(),
+            clock: clock.clone(),
+        },
+    )?;
+    let store = ObjectStore::open(&state_dir.objects())?;
+    let found_sound = clock.now();
+    let service = Arc::new_cyclic(|me| Service {
+        clock,
+        house,
+        ledger,
+        reader: opened.reader,
+        store,
+        slots,
+        catalogue,
+        sessions: Sessions::default(),
+        health,
+        purging: tokio::sync::Mutex::default(),
+        loading: tokio::sync::Mutex::default(),
+        clock_sound: Mutex::new(found_sound),
+        retention_changed: Notify::new(),
+        verifier_key: log_key.to_string(),
+        policy: RwLock::new(Arc::new(Policy::empty())),
+        policy_version: watch::Sender::new(0),
+        mount: OnceLock::new(),
+        bus: OnceLock::new(),
+        published: Mutex::new(None),
+        stopping: watch::Sender::new(false),
+        me: me.clone(),
+        config,
+    });
+
+    rekey(&service).await?;
+    record_start(&service, &state).await?;
+    let reconciling = service.clone();
+    let reconciled = tokio::task::spawn_blocking(move || {
+        reconciling.interrupt_sessions()?;
+        reconciling.reconcile()
+    });
+    reconciled
+        .await
+        .map_err(|error| Fatal::Recovery(error.to_string()))?
+        .map_err(|error| Fatal::Recovery(chain(error.as_ref())))?;
+    say_what_is_weak(&service, state_dir);
+    mount(&service);
+    load_policy_at_start(&service).await;
+    recover::remove_sealed_leftovers(&service).await;
+    Ok(Assembled { service, writer: opened.thread, second_place })
+}
+
+fn open_keys(config: &Config, state_dir: &StateDir, environment: &Environment) -> Result<KeySlots, Fatal> {
+    let failed = |what: String| move |source| Fatal::MasterKey { what, source };
+    let master = match &config.key.insecure_key_file {
+        Some(path) => {
+            let what = format!("{} must be the file that `greffierctl init` wrote", path.display());
+            let mut file = std::fs::File::open(path).map_err(failed(what.clone()))?;
+            MasterKey::read_from(&mut file).map_err(failed(what))?
+        }
+        None => {
+            // `Config::load` saw that one of the two is there.
+            let name = config.key.credential.as_deref().unwrap_or_default();
+            let what = format!("the unit must load the credential {name}");
+            let dir = environment.credentials.as_deref().ok_or_else(|| Fatal::MasterKey {
+                what: what.clone(),
+                source: std::io::Error::new(std::io::ErrorKind::NotFound, "there are no credentials"),
+            })?;
+            let bytes = systemd::read_credential(dir, name).map_err(failed(what.clone()))?;
+            MasterKey::read_from(&mut bytes.as_slice()).map_err(failed(what))?
+        }
+    };
+    let generations = KeySlots::generations(&state_dir.keys())?;
+    let generation = *generations.last().ok_or_else(|| {
+        Fatal::Identity("keys/ holds no key file; restore it from a backup, or run `greffierctl init`".into())
+    })?;
+    Ok(KeySlots::open(&state_dir.keys(), master, generation)?)
+}
+
+/// The log key's vkey; its name must be the configured origin.
+fn identity(config: &Config, state_dir: &StateDir) -> Result<VerifierKey, Fatal> {
+    let path = state_dir.ledger().join("vkey");
+    let unusable =
+        |why: &str| Fatal::Identity(format!("{}: {why}; restore it from a backup", path.display()));
+    let bytes = read_bounded(&path, 4096)?.ok_or_else(|| unusable("it is missing"))?;
+    let text = String::from_utf8(bytes).map_err(|_| unusable("it is not text"))?;
+    let key: VerifierKey = text.trim_end().parse().map_err(|_| unusable("it is not a vkey line"))?;
+    if key.name() != config.origin {
+        let message = format!(
+            "the ledger was created for origin {:?}, the configuration says {:?}; an origin never changes",
+            key.name(),
+            config.origin
+        );
+        return Err(Fatal::Identity(message));
+    }
+    Ok(key)
+}
+
+/// A new epoch key at each start: durable in its slot, announced under the old one, the old one destroyed.
+async fn rekey(service: &Arc<Service>) -> Result<(), Fatal> {
+    let secret = Secret::generate()?;
+    let signer = Signer::new(&secret);
+    let id = epoch_id(&signer.public());
+    service.slots.create(SlotKind::Epoch, id, &secret)?;
+    service.ledger.rekey(signer).await.map_err(|refusal| Fatal::Recovery(refusal.to_string()))?;
+    service.destroy_old_epoch_keys(&id);
+    Ok(())
+}
+
+/// The slot id of an epoch key: the first 16 bytes of SHA-256(public key).
+fn epoch_id(public: &[u8; 32]) -> SlotId {
+    let mut digest = crate::shell::crypt::BulkSha256::new();
+    digest.update(public);
+    let digest = digest.finish().0;
+    let mut id = [0; 16];
+    id.iter_mut().zip(digest).for_each(|(slot, byte)| *slot = byte);
+    id
+}
+
+async fn record_start(service: &Arc<Service>, before: &crate::core::state::State) -> Result<(), Fatal> {
+    let failed = |refusal: crate::core::refusal::Refusal| Fatal::Recovery(refusal.to_string());
+    service.judge_clock_at_start(before.last()).await.map_err(failed)?;
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let started = Draft::fact(Event::LedgerStarted(LedgerStarted { version, after_crash: before.running() }));
+    let recorded = service.ledger.record(move |_| Ok(Proposal::new(started, ())));
+    recorded.await.map(|_| ()).map_err(failed)
+}
+
+fn say_what_is_weak(service: &Service, state_dir: &StateDir) {
+    if service.config.key.insecure_key_file.is_some() {
+        let why = "The master key lies in a plain file (insecure_key_file): use a systemd credential.";
+        service.health.degrade(Part::Key, why);
+    }
+    if !state_dir.overwrites_in_place() {
+        let why = "The file system of the state directory does not overwrite in place: destroyed keys may survive there.";
+        service.health.degrade(Part::Medium, why);
+    }
+}
+
+fn mount(service: &Arc<Service>) {
+    let (tell, events) = mpsc::unbounded_channel();
+    let clock = service.clock.clone();
+    let told = move |event| {
+        let _stopped = tell.send(event);
+    };
+    match FuseMount::start(2, Box::new(told), Box::new(move || clock.now())) {
+        Ok(mount) => {
+            let _first = service.mount.set(mount);
+            tokio::spawn(service.clone().follow_mount(events));
+        }
+        Err(error) => {
+            log::error!("recordings cannot be opened: {}", chain(&error));
+            service.health.degrade(Part::Descriptors, format!("Recordings cannot be opened: {error}."));
+        }
+    }
+}
+
+/// The files, or when they are bad the policy that the ledger says is in force.
+async fn load_policy_at_start(service: &Arc<Service>) {
+    if service.load_policy(Detail::default()).await.is_err() {
+        service.policy_from_ledger().await;
+    }
+}
+
+async fn stop(running: Running, orderly: bool) {
+    let Running { service, writer, second_place, .. } = running;
+    let _no_manager = systemd::stopping();
+    service.stopping.send_replace(true);
+    service.end_sessions(service.sessions.which(|_| true), End::ServiceStopped).await;
+    // A purge under way ends first: it holds this.
+    let _purged = service.purging.lock().await;
+    serve::record_last_refusals(&service).await;
+    let why = if orderly { "service-stopped" } else { "bus-lost" };
+    let stopped = Draft::fact(Event::LedgerStopped(LedgerStopped { why: why.into() }));
+    if let Err(refusal) = service.ledger.record(move |_| Ok(Proposal::new(stopped, ()))).await {
+        log::error!("the stop could not be recorded: {refusal}");
+    }
+    service.ledger.stop().await;
+    let _joined = tokio::task::spawn_blocking(move || writer.join()).await;
+    second_place.finish().await;
+    journal::record(log::Level::Info, message_id::SERVICE_STOPPED, "greffierd stopped", &[]);
+}

@@ -1,0 +1,230 @@
+//! The service: what is shared by all that happens, and the bus's view of it.
+//!
+//! Owns no order of its own: each method identifies the person and calls the file that has the steps.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+
+use super::config::Config;
+use super::health::Health;
+use super::ledger::{Availability, Ledger, Reader};
+use super::person::Person;
+use super::projection::Projection;
+use super::sessions::Sessions;
+use crate::core::ids::{HoldId, RecordingId, SessionId};
+use crate::core::policy::{House, Policy};
+use crate::core::refusal::Refusal;
+use crate::core::time::Moment;
+use crate::shell::bus::archive::{
+    Answer, Archive, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow, RunReport,
+    SealRequest, SessionInfo, Status,
+};
+use crate::shell::bus::caller::Caller;
+use crate::shell::bus::interfaces::Desk;
+use crate::shell::clock::SystemClock;
+use crate::shell::disk::object::ObjectStore;
+use crate::shell::disk::slots::KeySlots;
+use crate::shell::fuse::FuseMount;
+
+/// Everything that a call may need.
+pub struct Service {
+    pub(super) config: Config,
+    pub(super) clock: Arc<SystemClock>,
+    pub(super) house: House,
+    pub(super) ledger: Ledger,
+    pub(super) reader: Reader,
+    pub(super) slots: Arc<KeySlots>,
+    pub(super) store: ObjectStore,
+    pub(super) catalogue: Projection,
+    pub(super) sessions: Sessions,
+    pub(super) health: Arc<Health>,
+    /// Held while purges run.
+    pub(super) purging: tokio::sync::Mutex<()>,
+    /// Held while a policy is loaded.
+    pub(super) loading: tokio::sync::Mutex<()>,
+    /// When the wall clock was last found sound, or its doubt recorded.
+    pub(super) clock_sound: Mutex<Moment>,
+    /// Something may have fallen due.
+    pub(super) retention_changed: Notify,
+    pub(super) verifier_key: String,
+    pub(super) policy: RwLock<Arc<Policy>>,
+    pub(super) policy_version: watch::Sender<u64>,
+    pub(super) mount: OnceLock<FuseMount>,
+    pub(super) bus: OnceLock<Bus>,
+    pub(super) published: Mutex<Option<(Instant, String)>>,
+    /// The service ends: no call is taken any more.
+    pub(super) stopping: watch::Sender<bool>,
+    pub(super) me: std::sync::Weak<Service>,
+}
+
+/// The service's place on the bus.
+pub struct Bus {
+    pub(super) connection: zbus::Connection,
+    pub(super) desk: Desk<Service>,
+}
+
+impl Bus {
+    /// Whether a unique name is still on the bus.
+    pub(super) async fn has_owner(&self, name: &str) -> bool {
+        let Ok(name) = zbus::names::BusName::try_from(name.to_owned()) else { return false };
+        let Ok(bus) = zbus::fdo::DBusProxy::new(&self.connection).await else { return false };
+        bus.name_has_owner(name).await.unwrap_or(false)
+    }
+}
+
+/// The last published head is renewed at most this often (design §11).
+const PUBLISH_EVERY: Duration = Duration::from_secs(60);
+
+impl Service {
+    /// The policy in force.
+    pub(super) fn policy_in_force(&self) -> Arc<Policy> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    pub(super) fn set_policy(&self, policy: Arc<Policy>) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        self.policy_version.send_modify(|version| *version += 1);
+        self.retention_changed.notify_one();
+    }
+    /// Follows changes of the policy.
+    pub(super) fn policy_changed(&self) -> watch::Receiver<u64> {
+        self.policy_version.subscribe()
+    }
+    /// The private mount; absent when there can be none.
+    pub(super) fn mount(&self) -> Option<&FuseMount> {
+        self.mount.get()
+    }
+    /// The place on the bus; absent while starting.
+    pub(super) fn bus(&self) -> Option<&Bus> {
+        self.bus.get()
+    }
+    /// Whether the ledger cannot be written now.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(*self.ledger.availability().borrow(), Availability::Closed(_))
+    }
+
+    /// The caller as a person, unless the service ends.
+    async fn person(&self, caller: Caller) -> Result<(Arc<Self>, Person), Refusal> {
+        let stopped = || {
+            Refusal::new(
+                crate::core::refusal::RefusalKind::Closed,
+                "The service is stopping; try again in a moment.",
+            )
+        };
+        if *self.stopping.borrow() {
+            return Err(stopped());
+        }
+        let me = self.me.upgrade().ok_or_else(stopped)?;
+        Ok((me, Person::of(caller).await?))
+    }
+}
+
+impl Archive for Service {
+    async fn search(
+        &self,
+        caller: Caller,
+        filter: Filter,
+        limit: u32,
+        cursor: String,
+    ) -> Answer<(Vec<RecordingRow>, String)> {
+        let (me, person) = self.person(caller).await?;
+        me.search_page(person, filter, limit, cursor).await
+    }
+    async fn describe(&self, caller: Caller, id: String) -> Answer<RecordingRow> {
+        let (me, person) = self.person(caller).await?;
+        me.describe_one(person, id).await
+    }
+    async fn open(&self, caller: Caller, id: String, request: OpenRequest) -> Answer<OpenedRecording> {
+        let (me, person) = self.person(caller).await?;
+        me.open_recording(person, id, request).await
+    }
+    async fn seal(&self, caller: Caller, file: OwnedFd, request: SealRequest) -> Answer<(RecordingId, u64)> {
+        let (me, person) = self.person(caller).await?;
+        me.seal_passed(person, file, request).await
+    }
+    async fn close(&self, caller: Caller, session: SessionId) -> Answer<()> {
+        let (me, person) = self.person(caller).await?;
+        me.close_session(person, session).await
+    }
+    async fn session_info(&self, caller: Caller, session: SessionId) -> Answer<SessionInfo> {
+        let (me, person) = self.person(caller).await?;
+        me.session_info_for(person, session).await
+    }
+    async fn plan(&self, caller: Caller) -> Answer<Vec<PlanRow>> {
+        let (me, person) = self.person(caller).await?;
+        me.plan_for(person).await
+    }
+    async fn run(&self, caller: Caller) -> Answer<RunReport> {
+        let (me, person) = self.person(caller).await?;
+        me.run_for(person).await
+    }
+    async fn confirm_clock(&self, caller: Caller) -> Answer<()> {
+        let (me, person) = self.person(caller).await?;
+        me.confirm_clock_for(person).await
+    }
+    async fn hold(&self, caller: Caller, request: HoldRequest) -> Answer<HoldId> {
+        let (me, person) = self.person(caller).await?;
+        me.place_hold(person, request).await
+    }
+    async fn lift(&self, caller: Caller, hold: HoldId, ground: Option<String>) -> Answer<()> {
+        let (me, person) = self.person(caller).await?;
+        me.lift_hold(person, hold, ground).await
+    }
+    async fn head(&self, caller: Caller) -> Answer<String> {
+        let (me, person) = self.person(caller).await?;
+        me.head_for(person).await
+    }
+    async fn read(&self, caller: Caller, from: u64, count: u32, details: bool) -> Answer<Vec<String>> {
+        let (me, person) = self.person(caller).await?;
+        me.read_for(person, from, count, details).await
+    }
+    async fn epochs(&self, caller: Caller, from: u64, count: u32) -> Answer<Vec<String>> {
+        let (me, person) = self.person(caller).await?;
+        me.epochs_for(person, from, count).await
+    }
+    async fn reload(&self, caller: Caller) -> Answer<()> {
+        let (me, person) = self.person(caller).await?;
+        me.reload_for(person).await
+    }
+    async fn status(&self) -> Status {
+        let condition = self.health.condition();
+        let look = self.ledger.look(|desk| {
+            let due = desk.state.due().take_while(|(due, _)| *due <= desk.now.time).count();
+            (desk.state.recording_count(), desk.state.holds().len(), due)
+        });
+        let (recordings, holds, due) = look.await.unwrap_or_default();
+        Status {
+            state: condition.state.into(),
+            why: condition.why,
+            entries: self.ledger.head().size,
+            recordings: recordings as u64,
+            holds: holds as u64,
+            sessions: self.sessions.count() as u64,
+            due: due as u64,
+        }
+    }
+    fn published_checkpoint(&self) -> String {
+        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.monotonic();
+        match &*published {
+            Some((since, text)) if now.duration_since(*since) < PUBLISH_EVERY => text.clone(),
+            _ => {
+                let text = self.ledger.head().checkpoint.to_string();
+                *published = Some((now, text.clone()));
+                text
+            }
+        }
+    }
+    fn origin(&self) -> String {
+        self.config.origin.clone()
+    }
+    fn verifier_key(&self) -> String {
+        self.verifier_key.clone()
+    }
+    fn state(&self) -> (String, String) {
+        let condition = self.health.condition();
+        (condition.state.into(), condition.why)
+    }
+}
