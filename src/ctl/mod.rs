@@ -1,2 +1,101 @@
 //! `greffierctl`: the program of administrators, controllers and auditors.
+//!
+//! Owns the words of its answers and its exit codes. Must never decide what the service decides, and never asks it for
+//! more than the command needs: each question is an entry in the ledger.
 #![forbid(unsafe_code)]
+
+pub mod args;
+mod export;
+mod init;
+mod ledger;
+mod policy;
+mod recordings;
+mod retention;
+mod service;
+
+use zbus::Connection;
+
+use crate::shell::bus::client::{ANSWER, Failure, LONG_ANSWER, connect};
+use crate::shell::terminal::{self, Form};
+use args::{Cli, Command, HoldCommand, LedgerCommand, PolicyCommand, RetentionCommand};
+
+/// Runs one command. `bus_from_environment` is used where `--bus` is absent. The exit code of design §12.
+pub fn run(cli: Cli, bus_from_environment: Option<String>) -> u8 {
+    let Cli { bus, json, command } = cli;
+    let form = Form::of_stdout(json);
+    let bus = bus.or(bus_from_environment);
+    let result = match command {
+        Command::Init(args) => init::init(&args, form, bus.as_deref()),
+        Command::Policy(PolicyCommand::Check { path }) => policy::check(&path, form),
+        command => ask(command, form, bus.as_deref()),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("{}", terminal::clean(&failure.to_string()));
+            failure.exit_code()
+        }
+    }
+}
+
+/// The commands that need the service.
+fn ask(command: Command, form: Form, bus: Option<&str>) -> Result<u8, Failure> {
+    if let Command::Seal(args) = &command {
+        recordings::check(args)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Unavailable(format!("This program cannot start ({error}); try again.")))?;
+    let answer = match command {
+        Command::Seal(_) | Command::Retention(RetentionCommand::Run) => LONG_ANSWER,
+        _ => ANSWER,
+    };
+    runtime.block_on(async {
+        let connection = connect(bus, answer).await?;
+        answered(command, form, &connection).await
+    })
+}
+
+async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, Failure> {
+    match command {
+        Command::Status => service::status(bus, form).await,
+        Command::Reload => service::reload(bus).await,
+        Command::Seal(args) => recordings::seal(bus, form, &args).await,
+        Command::Search(args) => recordings::search(bus, form, args).await,
+        Command::Show { id } => recordings::show(bus, form, id).await,
+        Command::Hold(HoldCommand::Place { id, kind, ground, reference, review }) => {
+            retention::hold(bus, form, &retention::NewHold { id, kind, ground, reference, review }).await
+        }
+        Command::Hold(HoldCommand::Lift { hold, ground }) => retention::lift(bus, &hold, ground).await,
+        Command::Retention(RetentionCommand::Plan) => retention::plan(bus, form).await,
+        Command::Retention(RetentionCommand::Run) => retention::run(bus, form).await,
+        Command::Retention(RetentionCommand::ConfirmClock) => retention::confirm_clock(bus).await,
+        Command::Ledger(LedgerCommand::Log { from, count }) => ledger::log(bus, form, from, count).await,
+        Command::Ledger(LedgerCommand::Read { entry, details }) => {
+            ledger::read(bus, form, entry, details).await
+        }
+        Command::Ledger(LedgerCommand::Export { dir, with_details }) => {
+            export::export(bus, form, &dir, with_details).await
+        }
+        Command::Init(_) | Command::Policy(_) => Ok(2), // handled without the service, above
+    }
+}
+
+/// What happened, then why, down to the first cause.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text + "."
+}
+
+/// Writes an answer to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    terminal::print(text).map_err(|error| {
+        Failure::Refused(format!("The answer could not be written ({error}); the command itself was done."))
+    })
+}

@@ -1,0 +1,249 @@
+//! The command line of `greffierctl`.
+//!
+//! Owns names, help texts and the parsing of each argument into our types. Must never read a file, the environment or
+//! a clock.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::core::ids::{HoldId, IdError, Kind, ReasonCode, RecordingId, SourceId};
+use crate::core::time::Timestamp;
+use crate::shell::terminal::time;
+
+/// Runs an archive of recordings: set up, seal, hold, destroy on time, read the ledger
+#[derive(Debug, Parser)]
+#[command(name = "greffierctl", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    /// D-Bus address of the service, instead of the system bus (also: GREFFIER_BUS)
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub bus: Option<String>,
+    /// Write JSON, one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 refused or something found, 2 wrong usage, 3 service unavailable.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Set up a new archive: directories, keys, configuration (as root, without the service)
+    Init(InitArgs),
+    /// Say whether the service is ready, and if not, why
+    Status,
+    /// Ask the service to read its policy again
+    Reload,
+    /// Put files into the archive
+    Seal(SealArgs),
+    /// Find recordings
+    Search(SearchArgs),
+    /// Show what is known of one recording
+    Show {
+        /// The recording
+        id: RecordingId,
+    },
+    /// Place and lift holds, which stop a purge
+    #[command(subcommand)]
+    Hold(HoldCommand),
+    /// Destruction on time
+    #[command(subcommand)]
+    Retention(RetentionCommand),
+    /// The rules of who may do what
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// The signed record of every access
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Name of this archive in every checkpoint, such as cabinet.example/greffier; it can never be changed
+    #[arg(long, value_name = "NAME")]
+    pub origin: Option<String>,
+    /// Keep the master key in this plain file instead of an encrypted systemd credential
+    #[arg(long, value_name = "PATH")]
+    pub insecure_key_file: Option<PathBuf>,
+    /// Where greffier.toml and policy.toml go
+    #[arg(long, value_name = "DIR", default_value = "/etc/greffier")]
+    pub config_dir: PathBuf,
+    /// Where ledger, objects and keys go
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/greffier")]
+    pub state_dir: PathBuf,
+    /// Where recorders will leave their files
+    #[arg(long, value_name = "DIR", default_value = "/var/spool/greffier")]
+    pub spool_dir: PathBuf,
+    /// Where locks and the second checkpoint go while the service runs
+    #[arg(long, value_name = "DIR", default_value = "/run/greffier")]
+    pub run_dir: PathBuf,
+}
+
+/// `seal`.
+#[derive(Debug, Args)]
+pub struct SealArgs {
+    /// The files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The camera, line or workstation they come from
+    #[arg(long, value_name = "SOURCE")]
+    pub source: SourceId,
+    /// When the recording starts (one file only)
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub start: Option<Timestamp>,
+    /// When the recording ends (one file only)
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub end: Option<Timestamp>,
+}
+
+/// `search`.
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// Why you search: a reason code of the policy; it stands in the ledger
+    #[arg(long, value_name = "CODE")]
+    pub reason: ReasonCode,
+    /// Only this source (may be repeated)
+    #[arg(long, value_name = "SOURCE")]
+    pub source: Vec<SourceId>,
+    /// Only this kind: footage, call or screen
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<Kind>,
+    /// Only what ends after this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub from: Option<Timestamp>,
+    /// Only what starts before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub to: Option<Timestamp>,
+    /// Only what is under a hold
+    #[arg(long)]
+    pub held: bool,
+    /// At most so many recordings
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+}
+
+/// `hold …`.
+#[derive(Debug, Subcommand)]
+pub enum HoldCommand {
+    /// Stop the purge of a recording
+    Place {
+        /// The recording
+        id: RecordingId,
+        /// Why the law or a person stops it
+        #[arg(long, value_parser = ["judicial", "incident", "request", "restriction"])]
+        kind: String,
+        /// The ground, in words; it stands in the ledger's personal part
+        #[arg(long, value_name = "TEXT")]
+        ground: String,
+        /// Number of the requisition, the report or the request
+        #[arg(long, value_name = "TEXT")]
+        reference: Option<String>,
+        /// When somebody must look at this hold again
+        #[arg(long, value_name = "DATE", value_parser = time)]
+        review: Option<Timestamp>,
+    },
+    /// End a hold; the purge that it stopped falls due again
+    Lift {
+        /// The hold, as `hold place` printed it
+        #[arg(value_parser = hold)]
+        hold: HoldId,
+        /// Why it ends
+        #[arg(long, value_name = "TEXT")]
+        ground: Option<String>,
+    },
+}
+
+/// `retention …`.
+#[derive(Debug, Subcommand)]
+pub enum RetentionCommand {
+    /// Show what a run would do now, and why; changes nothing
+    Plan,
+    /// Purge what is due
+    Run,
+    /// Say that the wall clock is right after it jumped; until then nothing is purged
+    ConfirmClock,
+}
+
+/// `policy …`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Check a policy without the service, before it is loaded
+    Check {
+        /// policy.toml, or the directory that holds it
+        #[arg(default_value = "/etc/greffier", value_name = "DIR|FILE")]
+        path: PathBuf,
+    },
+}
+
+/// `ledger …`.
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Show entries; without --from, the last ones
+    Log {
+        /// First entry to show
+        #[arg(long, value_name = "ENTRY")]
+        from: Option<u64>,
+        /// At most so many entries
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+        count: u64,
+    },
+    /// Show one entry as it was written
+    Read {
+        /// Number of the entry
+        entry: u64,
+        /// Show its personal part too
+        #[arg(long)]
+        details: bool,
+    },
+    /// Write the whole ledger to a new directory, for greffier-verify or any tlog-tiles client
+    Export {
+        /// A directory that does not exist yet, or is empty
+        dir: PathBuf,
+        /// Write the personal parts too, in clear
+        #[arg(long)]
+        with_details: bool,
+    },
+}
+
+/// A hold by its id, or by its object path on the bus.
+fn hold(text: &str) -> Result<HoldId, IdError> {
+    text.rsplit('/').next().unwrap_or_default().parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_are_parsed_once_into_our_types() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        assert!(parse("greffierctl search --reason incident --source entrance --held").is_ok());
+        assert!(
+            parse("greffierctl search --reason incident --json").unwrap().json,
+            "global options may come last"
+        );
+        for bad in [
+            "greffierctl",
+            "greffierctl search",
+            "greffierctl search --reason Not-A-Code",
+            "greffierctl search --reason incident --limit 0",
+            "greffierctl show not-an-id",
+            "greffierctl seal --source entrance",
+            "greffierctl hold lift not-a-hold",
+            "greffierctl hold place aaaaaaaaaaaaaaaaaaaaaaaaaa --kind other --ground x",
+        ] {
+            assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! `policy check`: would this policy be loaded, and what is odd about it. Works without the service.
+//!
+//! Must never change a file, and reads exactly the files that the service reads.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::print;
+use crate::core::policy::{LintFacts, Policy, PolicyFile, UserName, lint};
+use crate::shell::bus::client::Failure;
+use crate::shell::clock::SystemClock;
+use crate::shell::terminal::{self, Form};
+use crate::shell::users;
+
+const MAIN: &str = "policy.toml";
+/// A policy is at most 1 MiB; of a file given by mistake no more than this is read.
+const READ_BYTES_MAX: u64 = 2 << 20;
+
+/// One line of the answer.
+struct Finding {
+    level: &'static str,
+    file: String,
+    line: u32,
+    reason: String,
+}
+
+/// Prints errors and warnings. Exit code 0 when the policy would be loaded, 1 when it would be refused.
+pub fn check(path: &Path, form: Form) -> Result<u8, Failure> {
+    let folder = Folder::of(path);
+    let files = folder.read()?;
+    let (findings, code) = match Policy::parse(&files) {
+        Err(errors) => {
+            (errors.iter().map(|e| folder.finding("error", &e.file, e.line, &e.reason)).collect(), 1)
+        }
+        Ok(policy) => (warnings(&policy, &folder)?, 0),
+    };
+    print(&render(form, &findings))?;
+    let errors = findings.iter().filter(|finding| finding.level == "error").count();
+    match (errors, findings.len()) {
+        (0, 0) => eprintln!("The policy is sound."),
+        (0, n) => eprintln!("The policy would be loaded; warnings: {n}."),
+        (n, _) => eprintln!("The policy would be refused and the old one stay in force; errors: {n}."),
+    }
+    Ok(code)
+}
+
+fn warnings(policy: &Policy, folder: &Folder) -> Result<Vec<Finding>, Failure> {
+    let clock = SystemClock::new().map_err(|error| {
+        Failure::Refused(format!("The clock cannot be read ({error}); nothing was checked."))
+    })?;
+    let today = clock.now().time.date_in(clock.local_time_zone());
+    let facts = LintFacts { without_account: without_account(policy), today };
+    let warnings = lint(policy, &facts);
+    Ok(warnings.iter().map(|w| folder.finding("warning", &w.file, w.line, &w.sentence)).collect())
+}
+
+/// The users that the policy names and this machine does not know.
+fn without_account(policy: &Policy) -> BTreeSet<UserName> {
+    let granted = policy.grants().map(|(_, grant)| &grant.user);
+    let denied = policy.denies().filter_map(|(_, deny)| deny.user.as_ref());
+    let writers = policy.sources().filter_map(|(_, source)| source.writer.as_ref());
+    let named: BTreeSet<&UserName> = granted.chain(denied).chain(writers).collect();
+    let mut absent = BTreeSet::new();
+    for user in named {
+        match users::uid_of(user.as_str()) {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                absent.insert(user.clone());
+            }
+            // A directory server that does not answer says nothing about the account.
+            Err(error) => eprintln!("Whether {user} has an account could not be found out ({error})."),
+        }
+    }
+    absent
+}
+
+/// Errors as compilers write them; JSON has the parts.
+fn render(form: Form, findings: &[Finding]) -> String {
+    if form == Form::Json {
+        let object = |finding: &Finding| {
+            let Finding { level, file, line, reason } = finding;
+            json!({ "level": level, "file": file, "line": line, "reason": reason })
+        };
+        let objects: Vec<Map<String, Value>> =
+            findings.iter().filter_map(|finding| object(finding).as_object().cloned()).collect();
+        return terminal::rows(form, &[], &objects);
+    }
+    let line = |finding: &Finding| {
+        let Finding { level, file, line, reason } = finding;
+        let level = if *level == "error" { String::new() } else { format!("{level}: ") };
+        terminal::clean(&format!("{file}:{line}: {level}{reason}")) + "\n"
+    };
+    findings.iter().map(line).collect()
+}
+
+/// Where the files of a policy are.
+struct Folder {
+    dir: PathBuf,
+    main: PathBuf,
+}
+
+impl Folder {
+    /// `path` is the main file (under any name, to check it before it is put in place), or the folder that holds it.
+    fn of(path: &Path) -> Self {
+        if path.is_dir() {
+            return Self { dir: path.to_owned(), main: path.join(MAIN) };
+        }
+        Self { dir: path.parent().unwrap_or(Path::new("")).to_owned(), main: path.to_owned() }
+    }
+
+    /// `policy.toml`, then what `policy.d/*.toml` means to a shell.
+    fn read(&self) -> Result<Vec<PolicyFile>, Failure> {
+        let mut files = vec![PolicyFile { name: MAIN.into(), text: read(&self.main)? }];
+        let more = self.dir.join("policy.d");
+        let entries = match std::fs::read_dir(&more) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
+            entries => entries.map_err(|error| unreadable(&more, &error))?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|error| unreadable(&more, &error))?.file_name();
+            names.push(name.into_string().map_err(|name| {
+                Failure::Usage(format!("{} is not UTF-8; rename it.", more.join(name).display()))
+            })?);
+        }
+        names.retain(|name| name.ends_with(".toml") && !name.starts_with('.'));
+        names.sort_unstable();
+        for name in names {
+            let text = read(&more.join(&name))?;
+            files.push(PolicyFile { name: format!("policy.d/{name}"), text });
+        }
+        Ok(files)
+    }
+
+    fn finding(&self, level: &'static str, file: &str, line: u32, reason: &str) -> Finding {
+        let path = if file == MAIN { self.main.clone() } else { self.dir.join(file) };
+        Finding { level, file: path.to_string_lossy().into_owned(), line, reason: reason.to_owned() }
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    file.take(READ_BYTES_MAX).read_to_string(&mut text).map_err(|error| unreadable(path, &error))?;
+    Ok(text)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::Usage(format!("{} cannot be read ({error}).", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_are_those_the_digest_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("policy.d")).unwrap();
+        for name in
+            ["policy.toml", "policy.d/20.toml", "policy.d/10.toml", "policy.d/.x.toml", "policy.d/x.bak"]
+        {
+            std::fs::write(dir.path().join(name), name).unwrap();
+        }
+        for path in [dir.path().to_owned(), dir.path().join("policy.toml")] {
+            let files = Folder::of(&path).read().unwrap();
+            let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+            assert_eq!(names, ["policy.toml", "policy.d/10.toml", "policy.d/20.toml"]);
+        }
+    }
+
+    #[test]
+    fn a_finding_names_the_file_as_it_was_given() {
+        let folder = Folder { dir: "/p".into(), main: "/p/new.toml".into() };
+        let findings =
+            [folder.finding("error", MAIN, 3, "x"), folder.finding("warning", "policy.d/a.toml", 1, "y")];
+        assert_eq!(render(Form::Lines, &findings), "/p/new.toml:3: x\n/p/policy.d/a.toml:1: warning: y\n");
+        let json = render(Form::Json, &findings);
+        assert!(
+            json.starts_with(r#"{"file":"/p/new.toml","level":"error","line":3,"reason":"x"}"#),
+            "{json}"
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! Opening a recording: the request, and the session that comes back.
+
+use std::os::fd::OwnedFd;
+
+use zbus::Connection;
+use zbus::wire::Variant;
+
+use super::args::OpenArgs;
+use crate::shell::bus::client::{Failure, RecordingsProxy, Request, SessionProxy};
+
+/// A recording that is open for us. It ends when this value's descriptor and its copies are closed, at `close`, at its
+/// time, or when this program leaves the bus.
+pub struct Opened<'a> {
+    /// The session on the bus.
+    pub session: SessionProxy<'a>,
+    /// The accountable descriptor.
+    pub descriptor: OwnedFd,
+}
+
+/// Opens a recording. `mode` is `seek` or `stream`.
+pub async fn open<'a>(
+    bus: &'a Connection,
+    args: &OpenArgs,
+    mode: &'static str,
+) -> Result<Opened<'a>, Failure> {
+    let mut request =
+        Request::from([("reason", Variant::from(args.reason.as_str())), ("mode", Variant::from(mode))]);
+    if let Some(purpose) = &args.purpose {
+        request.insert("purpose", Variant::from(purpose.as_str()));
+    }
+    if let Some(case) = &args.case {
+        request.insert("case", Variant::from(case.as_str()));
+    }
+    if let Some(text) = &args.text {
+        request.insert("text", Variant::from(text.as_str()));
+    }
+    if let Some(until) = args.until {
+        request.insert("until", Variant::from(until.to_string()));
+    }
+    let (path, descriptor, _) = RecordingsProxy::new(bus).await?.open(&args.id.to_string(), request).await?;
+    let session = SessionProxy::new(bus, path).await?;
+    Ok(Opened { session, descriptor: descriptor.into() })
+}
