@@ -1,0 +1,67 @@
+# greffier. `make demo` shows it, `make check` proves it, `make help` lists the rest.
+CARGO   ?= cargo
+PREFIX  ?= /usr
+DESTDIR ?=
+# What `make install` builds and installs: release, or dev (what the tests use).
+PROFILE ?= release
+BUILT    = target/$(PROFILE:dev=debug)
+# The bus, polkit and the systemd of most distributions read these folders whatever PREFIX is.
+DBUS_POLICY = $(DESTDIR)/usr/share/dbus-1/system.d
+DBUS_XML    = $(DESTDIR)/usr/share/dbus-1/interfaces
+UNITS       = $(DESTDIR)$(PREFIX)/lib/systemd/system
+TMPFILES    = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+CATALOGUE   = $(DESTDIR)/usr/lib/systemd/catalog
+MAN         = $(DESTDIR)$(PREFIX)/share/man
+PAGES       = $(wildcard man/*.[1578])
+
+.PHONY: help demo check build install uninstall bench soak fuzz audit
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: ## the main job in eight steps, under a minute after the build (as root; KEEP=1 keeps its directory)
+	@tests/need.sh 'make demo' dbus-daemon:dbus-daemon
+	@$(CARGO) build --release --locked
+	@tests/demo.sh
+
+check: ## format, lints, tests, documentation, the verifier alone, end to end (as root)
+	@tests/need.sh 'make check' dbus-daemon:dbus-daemon mmdebstrap:mmdebstrap systemd-nspawn:systemd-container
+	@tests/check.sh
+
+build: ## the four programs (PROFILE=release or dev)
+	@$(CARGO) build --profile $(PROFILE) --locked
+
+install: build ## into DESTDIR and PREFIX; then, on the machine itself: greffierctl init
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/sbin $(BUILT)/greffierd
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILT)/greffierctl $(BUILT)/greffier-view $(BUILT)/greffier-verify
+	install -d $(UNITS)
+	sed 's|@PREFIX@|$(PREFIX)|' systemd/greffierd.service > $(UNITS)/greffierd.service
+	install -D -m 644 systemd/greffier.tmpfiles.conf $(TMPFILES)/greffier.conf
+	install -D -m 644 -t $(CATALOGUE) systemd/greffier.catalog
+	install -D -m 644 -t $(DBUS_POLICY) policy/org.greffier.Archive1.conf
+	install -D -m 644 -t $(DBUS_XML) policy/org.greffier.Archive1.xml
+	for page in $(PAGES); do install -D -m 644 -t $(MAN)/man$${page##*.} $$page; done
+
+uninstall: ## removes what install put there; state, spool and /etc/greffier stay
+	rm -f $(DESTDIR)$(PREFIX)/sbin/greffierd
+	cd $(DESTDIR)$(PREFIX)/bin && rm -f greffierctl greffier-view greffier-verify
+	rm -f $(UNITS)/greffierd.service $(TMPFILES)/greffier.conf $(CATALOGUE)/greffier.catalog
+	rm -f $(DBUS_POLICY)/org.greffier.Archive1.conf $(DBUS_XML)/org.greffier.Archive1.xml
+	for page in $(notdir $(PAGES)); do rm -f $(MAN)/man$${page##*.}/$$page; done
+
+bench: ## the numbers, as ratios against known programs: a table, and target/bench/summary.json (as root)
+	@tests/need.sh 'make bench' dbus-daemon:dbus-daemon
+	@$(CARGO) build --release --locked
+	@$(CARGO) run --release --locked --manifest-path benches/Cargo.toml --target-dir target -- $(ROWS)
+
+soak: ## what takes more than four minutes: the ignored tests, and 200 crashes instead of 20
+	GREFFIER_CRASHES=200 $(CARGO) test --release --locked -- --include-ignored --nocapture
+
+fuzz: ## each fuzz target for FUZZ_SECONDS (60); installs cargo-fuzz
+	@tests/need.sh 'make fuzz' g++:g++
+	@tests/fuzz.sh
+
+audit: ## licences, advisories, duplicates; needs cargo-deny and a network
+	@command -v cargo-deny >/dev/null || { echo 'make audit: install cargo-deny first: cargo install --locked cargo-deny'; exit 2; }
+	$(CARGO) deny --locked check
