@@ -1,0 +1,95 @@
+//! From `Open` to the first byte, with the whole daemon, on the disk.
+
+use std::os::unix::fs::FileExt;
+use std::time::Instant;
+
+use greffier::shell::bus::client::{RecordingsProxy, Request, SessionProxy};
+use zbus::Connection;
+use zbus::fdo::PeerProxy;
+use zbus::wire::Fd;
+
+use crate::Outcome;
+use crate::baseline::PreparedFile;
+use crate::house::House;
+use crate::measure::{Compared, median};
+use crate::place::Places;
+use crate::table::{Goal, Row, Table};
+
+const RUNS: usize = 7;
+const OPENS: usize = 40;
+/// What a commit of one entry writes, about.
+const COMMIT_BYTES: usize = 1536;
+
+pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
+    let mut house = House::set_up(places.on_disk("open")?)?;
+    house.start()?;
+    let mut file = PreparedFile::make(&places.on_disk("plain-open")?.join("file"), 4 << 20)?;
+    let media = media_file(places, "media-open", 1 << 20)?;
+
+    let found = house.as_viewer(async |bus| {
+        let recordings = RecordingsProxy::new(&bus).await?;
+        let id = seal(&recordings, &media).await?;
+        // Alone: nobody else has anything to write meanwhile.
+        let peer = PeerProxy::new(&bus, "org.greffier.Archive1", "/org/greffier/Archive1").await?;
+        let (mut ours, mut against, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for run in 0..=RUNS {
+            let (mut opens, mut syncs, mut trips) = (Vec::new(), Vec::new(), Vec::new());
+            for _ in 0..OPENS {
+                let began = Instant::now();
+                file.append(&[1; COMMIT_BYTES])?;
+                syncs.push(began.elapsed().as_secs_f64());
+                let began = Instant::now();
+                peer.ping().await?;
+                trips.push(began.elapsed().as_secs_f64());
+                opens.push(open_and_read(&bus, &recordings, &id).await?);
+            }
+            file.rewind();
+            let (us, them) = (median(opens), median(syncs) + 2.0 * median(trips));
+            if run > 0 {
+                ours.push(us * 1e3);
+                against.push(them * 1e3);
+                ratios.push(us / them);
+            }
+        }
+        Ok(Compared { ours: median(ours), against: median(against), ratio: median(ratios) })
+    })?;
+    table.add(Row::compared(
+        "Open to first byte, median, object warm",
+        "one fdatasync + two bus round trips",
+        "ms",
+        &found,
+        Goal::AtMost(2.0),
+    ));
+    house.stop()
+}
+
+/// Opens, reads the first bytes, closes. How many seconds until the first byte was there.
+pub async fn open_and_read(bus: &Connection, recordings: &RecordingsProxy<'_>, id: &str) -> Outcome<f64> {
+    let began = Instant::now();
+    let (session, descriptor, _info) =
+        recordings.open(id, Request::from([("reason", "incident".into())])).await?;
+    let file = std::fs::File::from(std::os::fd::OwnedFd::from(descriptor));
+    let mut first = [0; 4096];
+    file.read_exact_at(&mut first, 0)?;
+    let took = began.elapsed().as_secs_f64();
+    SessionProxy::new(bus, session).await?.close().await?;
+    Ok(took)
+}
+
+/// A file of `bytes` in memory that no compression would make smaller.
+pub fn media_file(places: &Places, name: &str, bytes: usize) -> Outcome<std::path::PathBuf> {
+    let path = places.in_memory(name)?.join("media");
+    let words =
+        (0..bytes.div_ceil(8) as u64).map(|at| (at + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29));
+    let mut content: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+    content.truncate(bytes);
+    std::fs::write(&path, content)?;
+    Ok(path)
+}
+
+/// Seals a file through the bus: the id of the recording.
+pub async fn seal(recordings: &RecordingsProxy<'_>, path: &std::path::Path) -> Outcome<String> {
+    let file = std::fs::File::open(path)?;
+    let metadata = Request::from([("source", "entrance".into()), ("name", "media".into())]);
+    Ok(recordings.seal(Fd::from(&file), metadata).await?.0)
+}

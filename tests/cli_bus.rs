@@ -1,0 +1,243 @@
+//! `greffierctl` and `greffier-view` against the service's own interfaces on a private bus.
+#![cfg(all(feature = "ctl", feature = "view", feature = "daemon"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+#[path = "cli_bus/service.rs"]
+mod service;
+
+use std::path::Path;
+use std::process::Output;
+
+use greffier::core::ledger::tile;
+use service::{HOLD, ORIGIN, RECORDING, Service, refusal};
+
+const CTL: &str = env!("CARGO_BIN_EXE_greffierctl");
+const VIEW: &str = env!("CARGO_BIN_EXE_greffier-view");
+
+fn run(service: &Service, program: &str, arguments: &[&str]) -> Output {
+    service.command(program, arguments).output().unwrap()
+}
+
+fn done(output: Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_search_goes_through_the_pages_and_stops_at_the_limit() {
+    let service = Service::start(b"", 1);
+    let all = done(run(&service, CTL, &["search", "--reason", "incident", "--limit", "5000"]));
+    assert_eq!(all.lines().count(), 1500);
+    assert!(all.lines().next().unwrap().ends_with("\tentrance\tfootage\t2026-05-12T10:00:00.000000Z\t2026-05-12T10:05:00.000000Z\t2026-05-27T10:06:00.000000Z\tyes"));
+    assert_eq!(
+        service.asked(),
+        ["search incident [] held None limit 1000", "search incident [] held None limit 1000",]
+    );
+
+    let list = ["--json", "list", "--reason", "incident", "--source", "entrance", "--held", "--limit", "2"];
+    let two = run(&service, VIEW, &list);
+    assert!(String::from_utf8_lossy(&two.stderr).contains("More recordings match"));
+    let two = done(two);
+    assert_eq!(two.lines().count(), 2);
+    let first: serde_json::Value = serde_json::from_str(two.lines().next().unwrap()).unwrap();
+    assert_eq!((first["bytes"].as_u64(), first["held"].as_bool()), (Some(7), Some(true)));
+    assert_eq!(service.asked(), ["search incident [\"entrance\"] held Some(true) limit 2"]);
+}
+
+#[test]
+fn a_refusal_is_printed_as_it_came_and_exits_1() {
+    let service = Service::start(b"", 1);
+    let output = run(&service, VIEW, &["cat", &RECORDING.to_string(), "--reason", "caller-dispute"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stderr).unwrap().trim_end(), refusal().sentence);
+    let unknown = run(&service, CTL, &["show", "aaaaaaaaaaaaaaaaaaaaaaaaaa"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    let reload = run(&service, CTL, &["reload"]);
+    assert_eq!(reload.status.code(), Some(1), "{reload:?}");
+    assert!(String::from_utf8_lossy(&reload.stderr).starts_with("policy.toml:3: "));
+}
+
+#[test]
+fn a_service_that_is_not_there_exits_3() {
+    let service = Service::start(b"", 1);
+    service.leave();
+    let output = run(&service, CTL, &["show", &RECORDING.to_string()]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("systemctl start greffierd"));
+}
+
+#[test]
+fn status_says_why_and_exits_1_when_closed() {
+    let service = Service::start(b"", 1);
+    let output = run(&service, CTL, &["status"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("state\tclosed\nwhy\tThe disk is full.\n"));
+}
+
+#[test]
+fn seal_passes_the_file_and_its_name_and_no_link() {
+    let service = Service::start(b"", 1);
+    let file = service.dir.path().join("door.mp4");
+    std::fs::write(&file, "bytes").unwrap();
+    let link = service.dir.path().join("link.mp4");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let (file, link) = (file.to_str().unwrap(), link.to_str().unwrap());
+
+    let output = run(&service, CTL, &["seal", link, file, "--source", "entrance"]);
+    assert_eq!(output.status.code(), Some(2), "the link is refused: {output:?}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{RECORDING}\t7\t{file}\n"));
+    assert_eq!(service.asked(), ["seal \"bytes\" entrance Some(\"door.mp4\") None"]);
+
+    let sealed =
+        done(run(&service, CTL, &["--json", "seal", file, "--source", "entrance", "--start", "2026-05-12"]));
+    assert_eq!(sealed, format!("{{\"entry\":7,\"file\":\"{file}\",\"id\":\"{RECORDING}\"}}\n"));
+    assert_eq!(
+        service.asked(),
+        ["seal \"bytes\" entrance Some(\"door.mp4\") Some(2026-05-12T00:00:00.000000Z)"]
+    );
+}
+
+#[test]
+fn a_hold_is_lifted_by_what_placing_it_printed() {
+    let service = Service::start(b"", 1);
+    let id = RECORDING.to_string();
+    let place =
+        ["hold", "place", &id, "--kind", "judicial", "--ground", "requisition", "--review", "2027-01-31"];
+    let hold = done(run(&service, CTL, &place));
+    assert_eq!(hold, format!("{HOLD}\n"));
+    done(run(&service, CTL, &["hold", "lift", hold.trim_end(), "--ground", "closed"]));
+    assert_eq!(
+        service.asked(),
+        [
+            format!("hold {id} requisition Some(2027-01-31T00:00:00.000000Z)"),
+            format!("lift {HOLD} Some(\"closed\")"),
+        ]
+    );
+}
+
+#[test]
+fn retention_prints_the_plan_and_exits_1_when_a_purge_failed() {
+    let service = Service::start(b"", 1);
+    let plan = done(run(&service, CTL, &["retention", "plan"]));
+    assert_eq!(plan, format!("{RECORDING}\tpurge\t2026-05-27T10:06:00.000000Z\tolder than 15 days\n"));
+    let output = run(&service, CTL, &["retention", "run"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "purged\t2\nheld\t1\nfailed\t1\n");
+}
+
+#[test]
+fn play_hands_the_recording_to_the_player_and_ends_with_its_exit_code() {
+    let service = Service::start(b"the recording", 1);
+    let id = RECORDING.to_string();
+    let play = |script: &str| {
+        run(
+            &service,
+            VIEW,
+            &["play", &id, "--reason", "incident", "--case", "26/1", "--", "sh", "-c", script, "sh", "{}"],
+        )
+    };
+    // It is seekable, and the only descriptor that the player has and a program started here has not.
+    let count = "ls /proc/self/fd | wc -l";
+    let here =
+        std::process::Command::new("sh").args(["-c", count]).stdin(std::process::Stdio::null()).output();
+    let here: u32 = String::from_utf8(here.unwrap().stdout).unwrap().trim().parse().unwrap();
+    let output = play(&format!("tail -c 9 \"$1\"; {count}; exit 7"));
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("recording{}\n", here + 1));
+    assert_eq!(service.asked(), [format!("open {id} incident Some(\"26/1\") stream false"), "close".into()]);
+    assert_eq!(play("kill -9 $$").status.code(), Some(137));
+}
+
+#[test]
+fn ctrl_c_ends_player_and_session() {
+    let service = Service::start(b"x", 1);
+    let id = RECORDING.to_string();
+    let started = service.dir.path().join("started");
+    let script = format!("trap '' INT TERM; : > {}; while :; do sleep 1; done", started.display());
+    let mut view = service
+        .command(VIEW, &["play", &id, "--reason", "incident", "--", "sh", "-c", &script])
+        .spawn()
+        .unwrap();
+    wait_for(&started);
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(view.id().try_into().unwrap()),
+        nix::sys::signal::SIGINT,
+    )
+    .unwrap();
+    // The player ignores the signal, so it is killed after the grace.
+    assert_eq!(view.wait().unwrap().code(), Some(137));
+    assert_eq!(service.asked().last().unwrap(), "close");
+}
+
+/// At most ten seconds.
+fn wait_for(file: &Path) {
+    let (_sender, pause) = std::sync::mpsc::channel::<()>();
+    for _ in 0..200 {
+        if file.exists() {
+            return;
+        }
+        let _ = pause.recv_timeout(std::time::Duration::from_millis(50));
+    }
+    panic!("the player did not start");
+}
+
+#[test]
+fn cat_copies_every_byte() {
+    let media: Vec<u8> = (0..3_000_000_u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
+    let service = Service::start(&media, 1);
+    let output = run(&service, VIEW, &["cat", &RECORDING.to_string(), "--reason", "incident"]);
+    assert_eq!(output.status.code(), Some(0), "{:?}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stdout == media);
+    assert_eq!(service.asked(), [format!("open {RECORDING} incident None stream true"), "close".into()]);
+}
+
+#[test]
+fn the_log_shows_the_last_entries_or_those_from_a_number() {
+    let service = Service::start(b"", 600);
+    let last = done(run(&service, CTL, &["ledger", "log", "--count", "2"]));
+    assert!(last.starts_with("598\t") && last.lines().count() == 2, "{last}");
+    let many = done(run(&service, CTL, &["--json", "ledger", "log", "--from", "10", "--count", "300"]));
+    let expected: String =
+        service.archive.ledger[10..310].iter().map(|(line, _)| format!("{line}\n")).collect();
+    assert!(many == expected, "JSON is the entries as they were written");
+    let one = done(run(&service, CTL, &["ledger", "read", "3", "--details"]));
+    let (entry, detail) = &service.archive.ledger[3];
+    assert_eq!(one, format!("{entry}\n{}\n", detail.as_ref().unwrap()));
+    assert_eq!(run(&service, CTL, &["ledger", "log", "--from", "600"]).status.code(), Some(2));
+}
+
+#[test]
+fn an_export_is_the_ledger_with_its_checkpoints() {
+    let service = Service::start(b"", 600);
+    let dir = service.dir.path().join("out");
+    let out = dir.to_str().unwrap();
+    let printed = done(run(&service, CTL, &["--json", "ledger", "export", out, "--with-details"]));
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(printed["entries"].as_u64(), Some(600));
+
+    let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+    let fake = &service.archive;
+    assert_eq!(read("checkpoint"), fake.head);
+    assert_eq!(read("origin"), format!("{ORIGIN}\n"));
+    assert!(read("vkey").starts_with(ORIGIN));
+    assert_eq!(fake.epochs.len(), 6);
+    for (i, text) in fake.epochs.iter().enumerate() {
+        assert_eq!(&read(&format!("checkpoints/{}", i * 100 + 51)), text);
+    }
+    let details: Vec<&str> = fake.ledger.iter().filter_map(|(_, detail)| detail.as_deref()).collect();
+    assert_eq!(read("details.jsonl").lines().collect::<Vec<_>>(), details);
+    let bundle = std::fs::read(dir.join(tile::entries_path(2, Some(88)))).unwrap();
+    assert_eq!(tile::parse_bundle(&bundle).unwrap()[87], fake.ledger[599].0.as_bytes());
+
+    let again = run(&service, CTL, &["ledger", "export", out]);
+    assert_eq!(again.status.code(), Some(2), "an export never goes into a folder that holds something");
+    let without = service.dir.path().join("without");
+    done(run(&service, CTL, &["ledger", "export", without.to_str().unwrap()]));
+    assert!(!without.join("details.jsonl").exists());
+}

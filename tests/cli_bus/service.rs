@@ -1,0 +1,310 @@
+//! A private bus, and on it the service's own interfaces before an archive that only writes down what it was asked.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use greffier::core::ids::{HoldId, Kind, RecordingId, SessionId};
+use greffier::core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
+use greffier::core::ledger::hash::{detail_commitment, empty_hash, leaf_hash};
+use greffier::core::ledger::note::VerifierKey;
+use greffier::core::ledger::tree::Frontier;
+use greffier::core::refusal::{Refusal, RefusalKind};
+use greffier::core::time::Timestamp;
+use greffier::shell::bus::archive::{
+    Answer, Archive, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow, RunReport,
+    SealRequest, SessionInfo, Status,
+};
+use greffier::shell::bus::caller::{Caller, Callers};
+use greffier::shell::bus::interfaces::{
+    Desk, HoldInterface, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface,
+    RetentionInterface, SessionInterface,
+};
+use greffier::shell::crypt::{Secret, Signer};
+
+pub const RECORDING: RecordingId = RecordingId::from_bytes([1; 16]);
+pub const SESSION: SessionId = SessionId::from_bytes([2; 16]);
+pub const HOLD: HoldId = HoldId::from_bytes([3; 16]);
+pub const ORIGIN: &str = "test.example/greffier";
+/// Recordings that a search finds.
+pub const FOUND: u32 = 1500;
+
+pub fn refusal() -> Refusal {
+    let sentence = "Refused by rule no-calls-for-secretary: ask the controller for a grant.";
+    Refusal::new(RefusalKind::Denied, sentence)
+}
+
+/// The archive: answers what it was made with, and keeps what it was asked.
+pub struct Fake {
+    pub asked: Mutex<Vec<String>>,
+    media: PathBuf,
+    /// Entry lines, each with its detail line.
+    pub ledger: Vec<(String, Option<String>)>,
+    pub epochs: Vec<String>,
+    pub head: String,
+    vkey: String,
+}
+
+impl Fake {
+    fn new(media: &Path, entries: u64) -> Self {
+        let (log, epoch) =
+            (Signer::new(&Secret::generate().unwrap()), Signer::new(&Secret::generate().unwrap()));
+        let key = |signer: &Signer| VerifierKey::new(ORIGIN, &signer.public()).unwrap();
+        let sign = |size: u64, tree: &Frontier| {
+            let checkpoint = Checkpoint { origin: ORIGIN.into(), size, root: tree.root() };
+            let body = checkpoint.body();
+            let (a, b) = (log.sign(body.as_bytes()), epoch.sign(body.as_bytes()));
+            SignedCheckpoint::assemble(&checkpoint, &key(&log), &a, &key(&epoch), &b)
+        };
+        let (mut tree, mut ledger, mut epochs) = (Frontier::new(), Vec::new(), Vec::new());
+        let mut prev = empty_hash();
+        for seq in 0..entries {
+            let detail =
+                (seq % 3 == 0).then(|| format!("{{\"seq\":{seq},\"salt\":\"AAAAAAAAAAAAAAAAAAAAAA==\"}}"));
+            let commitment =
+                detail.as_ref().map(|line| format!(",\"detail\":\"{}\"", detail_commitment(line.as_bytes())));
+            let line = format!(
+                "{{\"v\":1,\"seq\":{seq},\"time\":\"2026-05-12T10:00:00.000000Z\",\
+                 \"boot\":\"0f4b2c1d-8a6e-4c3b-9d2f-001122334455\",\"up\":1,\"prev\":\"{prev}\",\
+                 \"event\":\"ledger.heartbeat\",\"outcome\":\"done\"{}}}",
+                commitment.unwrap_or_default()
+            );
+            prev = leaf_hash(line.as_bytes());
+            tree.push(prev);
+            ledger.push((line, detail));
+            if seq % 100 == 50 {
+                epochs.push(sign(seq + 1, &tree));
+            }
+        }
+        let (head, vkey) = (sign(entries, &tree), key(&log).to_string());
+        Self { asked: Mutex::default(), media: media.to_owned(), ledger, epochs, head, vkey }
+    }
+
+    fn note(&self, words: String) {
+        self.asked.lock().unwrap().push(words);
+    }
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn row(n: u32) -> RecordingRow {
+    let mut id = [9; 16];
+    id[12..].copy_from_slice(&n.to_be_bytes());
+    RecordingRow {
+        id: RecordingId::from_bytes(id),
+        source: "entrance".into(),
+        kind: Kind::Footage,
+        start: at("2026-05-12T10:00:00Z"),
+        end: at("2026-05-12T10:05:00Z"),
+        sealed: at("2026-05-12T10:06:00Z"),
+        bytes: 7,
+        media: "video/mp4".into(),
+        sha256: "00".repeat(32),
+        class: "premises".into(),
+        expires: at("2026-05-27T10:06:00Z"),
+        held: n == 0,
+    }
+}
+
+impl Archive for Fake {
+    async fn search(
+        &self,
+        _: Caller,
+        filter: Filter,
+        limit: u32,
+        cursor: String,
+    ) -> Answer<(Vec<RecordingRow>, String)> {
+        self.note(format!(
+            "search {} {:?} held {:?} limit {limit}",
+            filter.reason, filter.sources, filter.held
+        ));
+        let first: u32 = if cursor.is_empty() { 0 } else { cursor.parse().unwrap() };
+        let end = FOUND.min(first + limit);
+        Ok(((first..end).map(row).collect(), if end < FOUND { end.to_string() } else { String::new() }))
+    }
+    async fn describe(&self, _: Caller, id: String) -> Answer<RecordingRow> {
+        if id == RECORDING.to_string() {
+            Ok(row(0))
+        } else {
+            Err(Refusal::new(RefusalKind::NotFound, "There is none."))
+        }
+    }
+    async fn open(&self, _: Caller, id: String, request: OpenRequest) -> Answer<OpenedRecording> {
+        let OpenRequest { reason, case, stream, .. } = &request;
+        self.note(format!("open {id} {reason} {case:?} stream {stream}"));
+        if reason == "caller-dispute" {
+            return Err(refusal());
+        }
+        Ok(OpenedRecording {
+            session: SESSION,
+            descriptor: File::open(&self.media).unwrap().into(),
+            bytes: 7,
+            media: "video/mp4".into(),
+            expires: at("2026-05-12T11:00:00Z"),
+            entry: 412,
+        })
+    }
+    async fn seal(&self, _: Caller, file: OwnedFd, request: SealRequest) -> Answer<(RecordingId, u64)> {
+        let mut text = String::new();
+        File::from(file).read_to_string(&mut text).unwrap();
+        self.note(format!("seal {text:?} {} {:?} {:?}", request.source, request.name, request.start));
+        Ok((RECORDING, 7))
+    }
+    async fn close(&self, _: Caller, _: SessionId) -> Answer<()> {
+        self.note("close".into());
+        Ok(())
+    }
+    async fn session_info(&self, _: Caller, _: SessionId) -> Answer<SessionInfo> {
+        Err(Refusal::internal())
+    }
+    async fn plan(&self, _: Caller) -> Answer<Vec<PlanRow>> {
+        let (action, why) = ("purge".into(), "older than 15 days".into());
+        Ok(vec![PlanRow { recording: RECORDING, action, due: at("2026-05-27T10:06:00Z"), why }])
+    }
+    async fn run(&self, _: Caller) -> Answer<RunReport> {
+        Ok(RunReport { purged: 2, held: 1, failed: 1, blocked: None })
+    }
+    async fn confirm_clock(&self, _: Caller) -> Answer<()> {
+        Ok(())
+    }
+    async fn hold(&self, _: Caller, request: HoldRequest) -> Answer<HoldId> {
+        self.note(format!("hold {} {} {:?}", request.recording, request.ground, request.review));
+        Ok(HOLD)
+    }
+    async fn lift(&self, _: Caller, hold: HoldId, ground: Option<String>) -> Answer<()> {
+        self.note(format!("lift {hold} {ground:?}"));
+        Ok(())
+    }
+    async fn head(&self, _: Caller) -> Answer<String> {
+        Ok(self.head.clone())
+    }
+    async fn read(&self, _: Caller, from: u64, count: u32, details: bool) -> Answer<Vec<String>> {
+        let mut lines = Vec::new();
+        for (entry, detail) in self.ledger.iter().skip(usize::try_from(from).unwrap()).take(count as usize) {
+            let detail = detail.clone().filter(|_| details);
+            if lines.len() + 1 + usize::from(detail.is_some()) > 256 {
+                break;
+            }
+            lines.push(entry.clone());
+            lines.extend(detail);
+        }
+        Ok(lines)
+    }
+    async fn epochs(&self, _: Caller, from: u64, count: u32) -> Answer<Vec<String>> {
+        let from = usize::try_from(from).unwrap();
+        Ok(self.epochs.iter().skip(from).take(count as usize).cloned().collect())
+    }
+    async fn reload(&self, _: Caller) -> Answer<()> {
+        Err(Refusal::invalid("policy.toml:3: unknown key \"colour\"."))
+    }
+    async fn status(&self) -> Status {
+        Status { state: "closed".into(), why: "The disk is full.".into(), entries: 3, ..Status::default() }
+    }
+    fn published_checkpoint(&self) -> String {
+        self.head.clone()
+    }
+    fn origin(&self) -> String {
+        ORIGIN.into()
+    }
+    fn verifier_key(&self) -> String {
+        self.vkey.clone()
+    }
+    fn state(&self) -> (String, String) {
+        ("closed".into(), "The disk is full.".into())
+    }
+}
+
+/// The bus and the service on it. Both end with this value.
+pub struct Service {
+    pub archive: Arc<Fake>,
+    pub dir: tempfile::TempDir,
+    pub address: String,
+    bus: Child,
+    connection: zbus::Connection,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Service {
+    pub fn start(media: &[u8], entries: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("media"), media).unwrap();
+        let (bus, address) = private_bus(dir.path());
+        let archive = Arc::new(Fake::new(&dir.path().join("media"), entries));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let connection = runtime.block_on(serve(&address, archive.clone()));
+        Self { archive, dir, address, bus, connection, runtime }
+    }
+
+    /// The interfaces leave the bus; the bus stays.
+    pub fn leave(&self) {
+        self.runtime.block_on(async { self.connection.release_name(NAME).await }).unwrap();
+    }
+
+    pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(["--bus", &self.address]).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.archive.asked.lock().unwrap())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.bus.kill();
+        let _ = self.bus.wait();
+    }
+}
+
+fn private_bus(dir: &Path) -> (Child, String) {
+    let config = dir.join("bus.conf");
+    let text = format!(
+        "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" \
+         \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\
+         <busconfig><type>custom</type><listen>unix:path={}</listen><auth>EXTERNAL</auth><policy context=\"default\">\
+         <allow send_destination=\"*\"/><allow receive_sender=\"*\"/><allow own=\"*\"/></policy></busconfig>",
+        dir.join("bus").display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut bus = Command::new("dbus-daemon")
+        .args(["--nofork", "--nopidfile", "--print-address"])
+        .arg(format!("--config-file={}", config.display()))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("this test needs dbus-daemon");
+    let mut address = String::new();
+    BufReader::new(bus.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    (bus, address.trim().to_owned())
+}
+
+async fn serve(address: &str, archive: Arc<Fake>) -> zbus::Connection {
+    let bus = zbus::connection::Builder::address(address)
+        .method_timeout(Duration::from_secs(10))
+        .build()
+        .await
+        .unwrap();
+    let callers = Arc::new(Callers::new(&bus).await.unwrap());
+    let desk = Desk::new(archive, callers);
+    let server = bus.object_server();
+    server.at(ROOT, RecordingsInterface(desk.clone())).await.unwrap();
+    server.at(ROOT, RetentionInterface(desk.clone())).await.unwrap();
+    server.at(ROOT, LedgerInterface(desk.clone())).await.unwrap();
+    server.at(ROOT, ManagerInterface(desk.clone())).await.unwrap();
+    server
+        .at(format!("{ROOT}/session/{SESSION}"), SessionInterface::new(desk.clone(), SESSION))
+        .await
+        .unwrap();
+    server.at(format!("{ROOT}/hold/{HOLD}"), HoldInterface::new(desk, HOLD)).await.unwrap();
+    bus.request_name(NAME).await.unwrap();
+    bus
+}

@@ -1,0 +1,128 @@
+//! The life of one recording, event by event, and what the verifier says of it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::path::Path;
+
+use greffier::core::ledger::entry::Outcome;
+use greffier::verify::{Code, Failure, Options, Verdict, verify_ledger};
+
+use super::{Site, raw};
+
+pub const RECORDING: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub const SESSION: &str = "baaaaaaaaaaaaaaaaaaaaaaaaa";
+pub const HOLD: &str = "caaaaaaaaaaaaaaaaaaaaaaaaa";
+pub const SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+pub fn seal(site: &mut Site) -> u64 {
+    site.add("recording.sealed", |entry| {
+        entry.recording = RECORDING.parse().ok();
+        entry.source = "entrance".parse().ok();
+        entry.data = raw(&format!(
+            r#"{{"kind":"footage","start":"2026-05-12T09:00:00.000000Z","end":"2026-05-12T09:10:00.000000Z","class":"short","bytes":9,"sha256":"{SHA256}","media":"video/mp4","earliest":"2026-05-12T10:00:00.000000Z","latest":"2026-06-12T10:00:00.000000Z"}}"#
+        ));
+    })
+}
+
+pub fn open(site: &mut Site, outcome: Outcome) -> u64 {
+    site.add_with_detail("access.opened", "who", |entry| {
+        entry.outcome = outcome;
+        entry.recording = RECORDING.parse().ok();
+        entry.source = "entrance".parse().ok();
+        entry.session = SESSION.parse().ok().filter(|_| outcome == Outcome::Granted);
+        entry.reason = "theft".parse().ok();
+        entry.data = match outcome {
+            Outcome::Granted => raw(r#"{"mode":"seek","until":"2026-05-12T11:00:00.000000Z"}"#),
+            _ => raw(r#"{"mode":"seek"}"#),
+        };
+    })
+}
+
+pub fn session_event(site: &mut Site, event: &str) -> u64 {
+    site.add(event, |entry| {
+        entry.session = SESSION.parse().ok();
+        entry.data = raw(r#"{"bytes":1,"duration_us":2}"#);
+    })
+}
+
+pub fn hold(site: &mut Site, event: &str) -> u64 {
+    site.add_with_detail(event, "who", |entry| {
+        entry.recording = RECORDING.parse().ok();
+        let kind = if event == "hold.placed" { r#","kind":"judicial""# } else { "" };
+        entry.data = raw(&format!(r#"{{"hold":"{HOLD}"{kind}}}"#));
+    })
+}
+
+pub fn plan(site: &mut Site) -> u64 {
+    site.add("purge.planned", |entry| {
+        entry.recording = RECORDING.parse().ok();
+        entry.data = raw(r#"{"due":"2026-06-12T10:00:00.000000Z"}"#);
+    })
+}
+
+pub fn purge(site: &mut Site) -> u64 {
+    site.add("purge.done", |entry| {
+        entry.recording = RECORDING.parse().ok();
+        entry.data = raw(&format!(
+            r#"{{"bytes":9,"sha256":"{SHA256}","sealed":"2026-05-12T10:00:02.000000Z","due":"2026-06-12T10:00:00.000000Z","key":"destroyed","object":"removed"}}"#
+        ));
+    })
+}
+
+pub fn confirm(site: &mut Site) -> u64 {
+    site.add("ledger.clock-confirmed", |entry| entry.data = raw(r#"{"why":"test"}"#))
+}
+
+/// A life: sealed, refused, opened, read, closed, held, lifted, purged; with a new epoch key at the beginning.
+pub fn story() -> Site {
+    let mut site = Site::new();
+    site.rekey();
+    seal(&mut site);
+    open(&mut site, Outcome::Denied);
+    open(&mut site, Outcome::Granted);
+    session_event(&mut site, "access.progress");
+    session_event(&mut site, "access.closed");
+    hold(&mut site, "hold.placed");
+    hold(&mut site, "hold.lifted");
+    plan(&mut site);
+    purge(&mut site);
+    site
+}
+
+/// The story, and after it enough entries for two full bundles and a partial one, with two more epochs.
+pub fn long_story() -> Site {
+    let mut site = story();
+    while site.size() < 600 {
+        if site.size().is_multiple_of(250) {
+            site.rekey()
+        } else {
+            confirm(&mut site)
+        };
+    }
+    site
+}
+
+pub fn check_with(site: &Site, dir: &Path, pinned: &[String]) -> Result<Verdict, Failure> {
+    let pinned = pinned.iter().map(|text| ("pinned".to_owned(), text.clone())).collect();
+    verify_ledger(&Options { dir: dir.to_owned(), key: site.log.public.clone(), pinned })
+}
+
+pub fn check(site: &Site, dir: &Path) -> Verdict {
+    check_with(site, dir, &[]).unwrap()
+}
+
+/// What was found, without notes.
+pub fn found(verdict: &Verdict) -> Vec<(&'static str, Option<u64>)> {
+    let notes = [Code::NotJudged, Code::DetailsSealed];
+    let findings = verdict.report.findings();
+    findings.iter().filter(|it| !notes.contains(&it.code)).map(|it| (it.code.name(), it.entry)).collect()
+}
+
+pub fn exported(site: &Site) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    site.export(dir.path(), true);
+    dir
+}
+
+pub fn found_in(site: &Site) -> Vec<(&'static str, Option<u64>)> {
+    found(&check(site, exported(site).path()))
+}
