@@ -13,6 +13,7 @@ pub struct Recorded<T> {
 
 impl<T> Recorded<T> {
     /// For the ledger writer alone, after `fdatasync` returned.
+    #[cfg(feature = "daemon")]
     pub(crate) fn after_sync(value: T, entry: u64) -> Self {
         Self { value, entry }
     }
