@@ -6,6 +6,7 @@ mod damage;
 mod failure;
 mod group;
 mod model;
+mod proofs;
 mod rekey;
 mod rollover;
 mod torn;
