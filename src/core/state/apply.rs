@@ -70,6 +70,7 @@ impl State {
             Event::LedgerRekeyed(_)
             | Event::LedgerRecovered(_)
             | Event::LedgerRead(_)
+            | Event::LedgerProved(_)
             | Event::PolicyRefused(_)
             | Event::RecordingRejected(_)
             | Event::AccessSearched(_)

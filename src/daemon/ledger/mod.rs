@@ -9,6 +9,7 @@ mod batch;
 mod evidence;
 mod fold;
 mod open;
+mod proofs;
 mod read;
 mod rollover;
 pub mod second_place;

@@ -7,6 +7,7 @@ mod every_call;
 mod failure;
 mod group;
 mod model;
+mod proofs;
 mod rekey;
 mod rollover;
 mod torn;
