@@ -7,6 +7,7 @@ pub mod entry;
 pub mod epoch;
 pub mod hash;
 pub mod note;
+pub mod proof;
 pub mod tail;
 pub mod tile;
 pub mod tree;
