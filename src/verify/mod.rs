@@ -12,8 +12,10 @@ mod details;
 mod files;
 mod findings;
 mod ledger;
+mod pipeline;
 mod print;
 mod source;
+mod tail;
 mod tiles;
 mod walk;
 
