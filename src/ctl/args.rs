@@ -229,6 +229,32 @@ pub enum LedgerCommand {
         #[arg(long)]
         with_details: bool,
     },
+    /// Bring a directory up to date that any web server can offer and any tlog-tiles client can read
+    Publish {
+        /// The directory; it is made if it does not exist
+        dir: PathBuf,
+        /// Add the cosignatures of this checkpoint to the published one instead (without the service)
+        #[arg(long, value_name = "FILE")]
+        cosigned: Option<PathBuf>,
+        /// With --cosigned: add only what a witness of this trust policy signed
+        #[arg(long, value_name = "FILE", requires = "cosigned")]
+        policy: Option<PathBuf>,
+    },
+    /// Ask witnesses to cosign the published checkpoint (without the service)
+    #[cfg(feature = "witness")]
+    Witness {
+        /// The published directory
+        dir: PathBuf,
+        /// The trust policy that names witnesses, their addresses and the quorum
+        #[arg(long, value_name = "FILE")]
+        policy: PathBuf,
+        /// Where the sizes that witnesses have seen and the cosigned checkpoint are kept
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+        /// The longest wait for one witness, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+        timeout: u64,
+    },
 }
 
 /// A hold by its id, or by its object path on the bus.

@@ -10,9 +10,14 @@ mod init;
 mod ledger;
 mod policy;
 mod proofs;
+mod publish;
 mod recordings;
+mod replace;
 mod retention;
 mod service;
+mod tree;
+#[cfg(feature = "witness")]
+mod witness;
 
 use zbus::Connection;
 
@@ -28,6 +33,14 @@ pub fn run(cli: Cli, bus_from_environment: Option<String>) -> u8 {
     let result = match command {
         Command::Init(args) => init::init(&args, form, bus.as_deref()),
         Command::Policy(PolicyCommand::Check { path }) => policy::check(&path, form),
+        Command::Ledger(LedgerCommand::Publish { dir, cosigned: Some(file), policy }) => {
+            publish::cosigned(form, &dir, &file, policy.as_deref())
+        }
+        #[cfg(feature = "witness")]
+        Command::Ledger(LedgerCommand::Witness { dir, policy, state, timeout }) => {
+            let patience = std::time::Duration::from_secs(timeout);
+            witness::witness(form, &witness::Task { dir: &dir, policy: &policy, state: &state, patience })
+        }
         command => ask(command, form, bus.as_deref()),
     };
     match result {
@@ -85,7 +98,11 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
         Command::Ledger(LedgerCommand::Export { dir, with_details }) => {
             export::export(bus, form, &dir, with_details).await
         }
-        Command::Init(_) | Command::Policy(_) => Ok(2), // handled without the service, above
+        Command::Ledger(LedgerCommand::Publish { dir, .. }) => publish::publish(bus, form, &dir).await,
+        // Handled without the service, above.
+        #[cfg(feature = "witness")]
+        Command::Ledger(LedgerCommand::Witness { .. }) => Ok(2),
+        Command::Init(_) | Command::Policy(_) => Ok(2),
     }
 }
 

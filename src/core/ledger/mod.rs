@@ -1,6 +1,7 @@
 //! The rules of the ledger: hash, tree, checkpoint, tiles, tail frames. It signs nothing and writes nothing.
 
 pub mod checkpoint;
+pub mod cosignature;
 pub mod details;
 pub mod entry;
 pub mod epoch;
@@ -11,3 +12,5 @@ pub mod receipt;
 pub mod tail;
 pub mod tile;
 pub mod tree;
+pub mod trust;
+pub mod witness;
