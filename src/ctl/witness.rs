@@ -91,7 +91,10 @@ pub fn witness(form: Form, task: &Task<'_>) -> Result<u8, Failure> {
             "{file} gives no witness with an address: witness NAME VKEY URL."
         )));
     }
-    let published = Directory::open(task.dir).map_err(|error| Failure::Usage(sentence(&error)))?;
+    let published = Directory::open(task.dir).map_err(|error| match error {
+        DirError::Head(..) => Failure::Usage(sentence(&error)),
+        _ => Failure::Refused(sentence(&error)),
+    })?;
     if policy.judge(&published.note).log == LogStanding::Missing {
         return Err(Failure::Refused(format!(
             "{} is not signed by a log of {}; put the vkey of this ledger into its log line.",
