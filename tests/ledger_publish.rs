@@ -93,7 +93,8 @@ fn a_run_that_is_cut_off_leaves_the_old_head_whole_and_the_next_one_ends_it() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        pause(Duration::from_millis(u64::from(turn) * 6));
+        // From the first step to well after the last.
+        pause(Duration::from_millis(u64::from(turn * turn) * 3));
         run.kill().unwrap();
         run.wait().unwrap();
         assert!(house.verify_dir(&dir).status.success(), "turn {turn}");

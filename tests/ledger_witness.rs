@@ -86,17 +86,20 @@ impl Site {
     }
 
     fn run(&self, policy: &str) -> (i32, String) {
+        answer(&self.command(policy).output().unwrap())
+    }
+
+    fn command(&self, policy: &str) -> Command {
         fs::write(self.path("policy"), policy).unwrap();
-        let output = Command::new(CTL)
+        let mut command = Command::new(CTL);
+        command
             .args(["ledger", "witness", "--json", "--timeout", "2"])
             .arg(self.path("public"))
             .arg("--policy")
             .arg(self.path("policy"))
             .arg("--state")
-            .arg(self.path("state"))
-            .output()
-            .unwrap();
-        answer(&output)
+            .arg(self.path("state"));
+        command
     }
 
     /// The cosigned checkpoint under a policy: whether it is valid, and who signed.
@@ -283,6 +286,22 @@ fn nobody_there_is_another_exit_code_than_wrong_usage() {
     assert_eq!(site.witnesses[0].asked(), [0_u64; 0]);
     fs::remove_dir_all(site.path("public")).unwrap();
     assert_eq!(site.run(&good).0, 2);
+}
+
+#[test]
+fn over_https_only_a_certificate_of_the_system_will_do() {
+    let mut site = Site::new(&[]);
+    site.witnesses = vec![Witness::start_tls("w1.example", &vkey(&site.key).to_string())];
+    site.publish(300, "entry");
+    let policy = site.policy(1);
+    let (code, said) = site.run(&policy);
+    assert!(code == 3 && said.contains("cannot be reached") && said.contains("ertificate"), "{said}");
+    assert_eq!(site.witnesses[0].asked(), [0_u64; 0]);
+    // The one variable by which another file of authorities is named.
+    let trusting = site.command(&policy).env("SSL_CERT_FILE", witness_support::CERTIFICATE).output().unwrap();
+    let (code, said) = answer(&trusting);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(site.witnesses[0].asked(), [0]);
 }
 
 #[test]

@@ -20,7 +20,15 @@ use std::time::Duration;
 use ct_merkle::{ConsistencyProof, RootHash};
 use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use sha2::{Digest as _, Sha256};
+
+/// The certificate of a witness over TLS, for 127.0.0.1, signed by itself; its private key is `TLS_KEY`.
+pub const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/witness_support/certificate.pem");
+/// Ed25519 in PKCS #8: these bytes, then 32 times 42.
+const TLS_KEY: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
 /// How a witness behaves.
 #[derive(Clone, Debug)]
@@ -91,6 +99,22 @@ fn key_id(name: &str, kind: u8, public: &[u8]) -> [u8; 4] {
 impl Witness {
     /// Starts a witness that knows the log of this vkey. Its key is made of its name.
     pub fn start(name: &str, log_vkey: &str) -> Self {
+        Self::start_with(name, log_vkey, None)
+    }
+
+    /// The same, reached by https.
+    pub fn start_tls(name: &str, log_vkey: &str) -> Self {
+        let certificate = CertificateDer::from_pem_file(CERTIFICATE).unwrap();
+        let key = PrivatePkcs8KeyDer::from([TLS_KEY.as_slice(), &[42; 32]].concat());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config =
+            config.with_no_client_auth().with_single_cert(vec![certificate], PrivateKeyDer::from(key));
+        Self::start_with(name, log_vkey, Some(Arc::new(config.unwrap())))
+    }
+
+    fn start_with(name: &str, log_vkey: &str, tls: Option<Arc<ServerConfig>>) -> Self {
         let key = SigningKey::from_bytes(&Sha256::digest(name).into());
         let public = key.verifying_key();
         let id = key_id(name, 4, public.as_bytes());
@@ -108,7 +132,8 @@ impl Witness {
             VerifyingKey::from_bytes(log_key[1..].try_into().unwrap()).unwrap(),
         );
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let url = format!("http://{}/w/{name}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}/w/{name}", listener.local_addr().unwrap());
         let (seen, conduct) = (Arc::default(), Arc::new(Mutex::new(Conduct::Honest)));
         let end = Arc::new(AtomicBool::new(false));
         let desk = Desk {
@@ -125,8 +150,16 @@ impl Witness {
                 if desk.end.load(Ordering::SeqCst) {
                     return;
                 }
+                let stream = stream.unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
                 // A client that goes away in the middle is its own affair.
-                let _gone = desk.serve(stream.unwrap());
+                let _gone = match &tls {
+                    None => desk.serve(stream),
+                    Some(config) => {
+                        let connection = ServerConnection::new(Arc::clone(config)).unwrap();
+                        desk.serve(StreamOwned::new(connection, stream))
+                    }
+                };
             }
         });
         Self { name: name.to_owned(), vkey, url, seen, conduct, end, thread: Some(thread) }
@@ -151,14 +184,14 @@ impl Witness {
 impl Drop for Witness {
     fn drop(&mut self) {
         self.end.store(true, Ordering::SeqCst);
-        let address = self.url.strip_prefix("http://").and_then(|it| it.split('/').next()).unwrap();
+        let address = self.url.split('/').nth(2).unwrap();
         let _wakes_it = TcpStream::connect(address);
         let _ended = self.thread.take().unwrap().join();
     }
 }
 
 /// One request: its path and body.
-fn request(stream: &mut TcpStream) -> std::io::Result<(String, String)> {
+fn request(stream: &mut impl Read) -> std::io::Result<(String, String)> {
     let (mut bytes, mut byte) = (Vec::new(), [0]);
     while !bytes.ends_with(b"\r\n\r\n") {
         stream.read_exact(&mut byte)?;
@@ -175,13 +208,14 @@ fn request(stream: &mut TcpStream) -> std::io::Result<(String, String)> {
     Ok((first, String::from_utf8(body).unwrap()))
 }
 
-fn respond(stream: &mut TcpStream, status: u16, media: &str, body: &[u8]) -> std::io::Result<()> {
+fn respond(stream: &mut impl Write, status: u16, media: &str, body: &[u8]) -> std::io::Result<()> {
     let length = body.len();
     write!(
         stream,
         "HTTP/1.1 {status} X\r\nContent-Type: {media}\r\nContent-Length: {length}\r\nConnection: close\r\nLocation: http://127.0.0.1:9/\r\n\r\n"
     )?;
-    stream.write_all(body)
+    stream.write_all(body)?;
+    stream.flush()
 }
 
 fn pause(time: Duration) {
@@ -190,8 +224,7 @@ fn pause(time: Duration) {
 }
 
 impl Desk {
-    fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    fn serve(&self, mut stream: impl Read + Write) -> std::io::Result<()> {
         let (first, body) = request(&mut stream)?;
         let conduct = self.conduct.lock().unwrap().clone();
         match conduct {
