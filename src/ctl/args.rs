@@ -200,6 +200,27 @@ pub enum LedgerCommand {
         #[arg(long)]
         details: bool,
     },
+    /// Get a file that proves one entry to anybody, as a C2SP tlog-proof; greffier-verify receipt checks it
+    Receipt {
+        /// Number of the entry
+        entry: u64,
+        /// Put the personal part into it, in clear, so that it can be compared with the entry
+        #[arg(long)]
+        with_detail: bool,
+        /// Write it to this new file instead of standard output
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Get the proof that the ledger only grew from OLD to NEW entries: hashes of RFC 6962, one a line
+    Consistency {
+        /// Entries of the earlier ledger
+        old: u64,
+        /// Entries of the later one
+        new: u64,
+        /// A checkpoint with OLD or NEW entries that you kept: given both, the proof is checked against them
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Vec<PathBuf>,
+    },
     /// Write the whole ledger to a new directory, for greffier-verify or any tlog-tiles client
     Export {
         /// A directory that does not exist yet, or is empty

@@ -9,6 +9,7 @@ mod export;
 mod init;
 mod ledger;
 mod policy;
+mod proofs;
 mod publish;
 mod recordings;
 mod replace;
@@ -87,6 +88,12 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
         Command::Ledger(LedgerCommand::Log { from, count }) => ledger::log(bus, form, from, count).await,
         Command::Ledger(LedgerCommand::Read { entry, details }) => {
             ledger::read(bus, form, entry, details).await
+        }
+        Command::Ledger(LedgerCommand::Receipt { entry, with_detail, output }) => {
+            proofs::receipt(bus, form, entry, with_detail, output.as_deref()).await
+        }
+        Command::Ledger(LedgerCommand::Consistency { old, new, checkpoint }) => {
+            proofs::consistency(bus, form, old, new, &checkpoint).await
         }
         Command::Ledger(LedgerCommand::Export { dir, with_details }) => {
             export::export(bus, form, &dir, with_details).await
