@@ -6,6 +6,7 @@
 
 mod batch;
 mod evidence;
+mod expire;
 mod fold;
 mod open;
 mod read;
@@ -16,6 +17,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use expire::{DetailFiles, ExpireError, detail_slot_in_force};
 pub use open::{OpenError, OpenLedger, Opened};
 pub use read::{Line, Reader};
 pub use writer::{Desk, Keys};

@@ -62,7 +62,7 @@ impl DetailKeys {
     pub(super) fn cipher_for(&mut self, seq: u64) -> Result<&DetailCipher, SlotError> {
         let bundle = seq / BUNDLE;
         if self.current.as_ref().is_none_or(|(held, _)| *held != bundle) {
-            let secret = super::read::detail_secret(&self.slots, bundle, super::read::WhenMissing::Create)?;
+            let secret = super::read::detail_secret(&self.slots, bundle)?;
             self.current = Some((bundle, DetailCipher::new(&secret, self.log_id)));
         }
         #[expect(clippy::expect_used, reason = "set on the line above when it was not")]

@@ -54,6 +54,49 @@ impl LedgerDir {
         write_below(&self.path, name, bytes)
     }
 
+    /// Replaces a file, or makes it: durable when this returns. Only for what no acknowledged entry rests on.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.faults.before_file()?;
+        write_below(&self.path, name, bytes)
+    }
+
+    /// Gives a file the name of another in the same folder, whose place it takes. `false` when there is no such file.
+    pub fn rename_over(&self, from: &str, to: &str) -> io::Result<bool> {
+        let (from, to) = (self.path(from), self.path(to));
+        if !from.try_exists()? {
+            return Ok(false);
+        }
+        self.faults.before_file()?;
+        std::fs::rename(&from, &to)?;
+        sync_parent(&to)?;
+        Ok(true)
+    }
+
+    /// Removes a file, durably. `false` when there is none.
+    pub fn remove(&self, name: &str) -> io::Result<bool> {
+        let path = self.path(name);
+        if !path.try_exists()? {
+            return Ok(false);
+        }
+        self.faults.before_file()?;
+        std::fs::remove_file(&path)?;
+        sync_parent(&path)?;
+        Ok(true)
+    }
+
+    /// The first `bytes` bytes of the tail, fewer when it is shorter; `None` when there is no tail.
+    pub fn read_tail_header(&self, bytes: u64) -> io::Result<Option<Vec<u8>>> {
+        match File::open(self.path("tail")) {
+            Ok(file) => {
+                let mut header = Vec::new();
+                file.take(bytes).read_to_end(&mut header)?;
+                Ok(Some(header))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The names in a folder below `ledger/`; empty when there is none.
     pub fn list(&self, name: &str) -> io::Result<Vec<String>> {
         match std::fs::read_dir(self.path(name)) {
@@ -108,6 +151,11 @@ fn write_below(root: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
         folder = durable::make_dir(&folder, step).map_err(io::Error::other)?;
     }
     durable::write_file_atomic(&folder, file, bytes).map_err(io::Error::other)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    durable::sync_dir(parent).map_err(io::Error::other)
 }
 
 /// The tail, open for appending.
