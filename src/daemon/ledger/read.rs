@@ -25,10 +25,11 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// Forgets the first bundle: it stands in its file now.
-    pub(super) fn drop_bundle(&mut self) {
-        self.base += BUNDLE;
-        self.stored.drain(..crate::core::ledger::tile::FULL.min(self.stored.len()));
+    /// Forgets the entries before `base`: they stand in their bundles now.
+    pub(super) fn forget_before(&mut self, base: u64) {
+        let count = usize::try_from(base.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        self.stored.drain(..count.min(self.stored.len()));
+        self.base = self.base.max(base);
     }
 }
 
