@@ -11,17 +11,16 @@ use std::time::Duration;
 use super::clock::doubt;
 use super::errors::chain;
 use super::health::Part;
-use super::ledger::{Desk, Proposal};
+use super::ledger::{Desk, ExpireError, Proposal};
 use super::person::{Person, allowed};
 use super::service::Service;
-use crate::core::event::{DetailsDestroyed, Draft, Event, Outcome, Record, Searched};
+use crate::core::event::{Draft, Event, Outcome, Record, Searched};
 use crate::core::ledger::entry::Entry;
 use crate::core::policy::{Verb, may};
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::core::retention::{
     BundlePlan, ClockDoubt, ClockVerdict, DetailFacts, DetailPlan, KeepDetails, plan_details,
 };
-use crate::core::state::DetailKey;
 use crate::core::time::Timestamp;
 use crate::shell::bus::archive::DetailPlanRow;
 
@@ -43,6 +42,15 @@ fn facing(desk: &Desk<'_>) -> Facing {
         ClockVerdict::Sound
     };
     Facing { clock, now: desk.now.time }
+}
+
+/// One line in the journal; a refusal of the ledger is passed on.
+fn failed(error: ExpireError) -> Refusal {
+    if let ExpireError::Refused(refusal) = error {
+        return refusal;
+    }
+    log::error!("details could not be destroyed: {}", chain(&error));
+    Refusal::internal()
 }
 
 impl Service {
@@ -129,7 +137,7 @@ impl Service {
         match &ran {
             Ok(_) => self.health.mend(Part::Details),
             // The ledger says so itself, and so does the clock.
-            Err(refusal) if matches!(refusal.kind, RefusalKind::LedgerUnavailable | RefusalKind::Closed) => {}
+            Err(refusal) if refusal.kind != RefusalKind::Internal => {}
             Err(_) => {
                 let why = "Details of the ledger whose time has come could not be destroyed; the journal says which.";
                 self.health.degrade(Part::Details, why);
@@ -139,60 +147,25 @@ impl Service {
     }
 
     /// Destroys what is due in one bundle. Blocks on the disk.
-    fn destroy_details_of(&self, plan: &BundlePlan) -> Result<(), Refusal> {
-        let (n, files) = (plan.bundle, self.reader.detail_files());
-        let in_force = self.ledger.look_blocking(move |desk| desk.state.destroyed_details().key_of(n))?;
-        if let Err(error) = files.prepare(plan, in_force) {
-            log::error!("details could not be destroyed: {}", chain(&error));
-            self.settle(n, in_force)?;
-            return Err(Refusal::internal());
-        }
-        let said = DetailsDestroyed {
-            bundle: n,
-            destroyed: plan.destroy.clone(),
-            kept: plan.keep.clone(),
-            generation: in_force.generation() + 1,
-        };
+    pub(super) fn destroy_details_of(&self, plan: &BundlePlan) -> Result<(), Refusal> {
         let sound = self.clock_sound();
-        let recorded = self.ledger.record_blocking(move |desk| {
+        let destroyed = self.reader.detail_files().destroy(&self.ledger, plan, move |desk| {
             if desk.state.clock_suspect() || doubt(desk.state, &sound, &desk.now).is_some() {
                 return Err(Refusal::new(RefusalKind::Conflict, "The clock is not trusted."));
             }
-            Ok(Proposal::new(Draft::fact(Event::LedgerDetailsDestroyed(said)), ()))
+            Ok(())
         });
-        match recorded {
-            Ok(recorded) => {
-                log::info!("details of bundle {n} are destroyed, entry {}", recorded.entry());
-                let now = self.ledger.look_blocking(move |desk| desk.state.destroyed_details().key_of(n))?;
-                self.settle(n, now)
-            }
-            // In doubt: the entry may yet become durable. The next run, or the next start, asks the ledger.
-            Err(refusal) if matches!(refusal.kind, RefusalKind::LedgerUnavailable | RefusalKind::Closed) => {
-                Err(refusal)
-            }
-            Err(refusal) => {
-                self.settle(n, in_force)?;
-                Err(refusal)
-            }
-        }
+        let entry = destroyed.map_err(failed)?;
+        log::info!("details of bundle {} are destroyed, entry {entry}", plan.bundle);
+        Ok(())
     }
 
     /// Brings to an end what a crash or a failure left between the ledger and the files. Blocks on the disk.
     pub(super) fn settle_details(&self) -> Result<(), Refusal> {
-        let files = self.reader.detail_files();
-        let state = self.ledger.look_blocking(|desk| desk.state.destroyed_details().clone())?;
-        for n in files.unsettled(|n| state.key_of(n)) {
+        for n in self.reader.detail_files().settle_all(&self.ledger).map_err(failed)? {
             log::info!("details of bundle {n}: what was cut short is brought to its end");
-            self.settle(n, state.key_of(n))?;
         }
         Ok(())
-    }
-
-    fn settle(&self, n: u64, in_force: DetailKey) -> Result<(), Refusal> {
-        self.reader.detail_files().settle(n, in_force).map_err(|error| {
-            log::error!("details of bundle {n} could not be brought to their end: {}", chain(&error));
-            Refusal::internal()
-        })
     }
 
     /// Destroys what is due, at start and then at least once a day.

@@ -6,6 +6,7 @@ pub mod entry;
 pub mod epoch;
 pub mod hash;
 pub mod note;
+pub mod restore;
 pub mod tail;
 pub mod tile;
 pub mod tree;

@@ -2,7 +2,7 @@
 //!
 //! In order: 1. the new key durable in a slot · 2. what stays, under it, in a file beside the old one (`details/N.G`, G the
 //! generation) · 3. `ledger.details-destroyed` durable: **the commit point** · 4. that file in the place of the old one ·
-//! 5. the old slot destroyed. [`DetailFiles::prepare`] does 1 and 2, [`DetailFiles::settle`] the rest. A second slot of a
+//! 5. the old slot destroyed. [`DetailFiles::prepare`] does 1 and 2, [`DetailFiles::settle`] 4 and 5. A second slot of a
 //! bundle says that it is not settled; which of the two keys is in force, the ledger says. So a crash before 3 is taken
 //! back and one after it finished, by the same `settle`.
 //!
@@ -12,10 +12,13 @@ use std::io;
 use std::sync::Arc;
 
 use super::writer::BUNDLE;
+use super::{Desk, Ledger, Proposal};
+use crate::core::event::{DetailsDestroyed, Draft, Event};
 use crate::core::format::slot::{SlotId, SlotKind};
 use crate::core::ledger::details::{MAX_DETAILS_FILE_BYTES, encode_details, parse_details};
 use crate::core::ledger::tail::TailHeader;
 use crate::core::ledger::tile::details_path;
+use crate::core::refusal::{Refusal, RefusalKind};
 use crate::core::retention::BundlePlan;
 use crate::core::state::{DetailKey, State};
 use crate::shell::crypt::{DetailCipher, Secret};
@@ -56,6 +59,9 @@ pub enum ExpireError {
         /// The entry.
         entry: u64,
     },
+    /// The ledger, or a look at the clock, refused.
+    #[error("{0}")]
+    Refused(Refusal),
 }
 
 /// What became of an encrypted detail.
@@ -108,8 +114,59 @@ impl DetailFiles {
         Ok(header.base.size())
     }
 
+    /// Destroys the details that the plan names. `check` is asked again in the writer's order. Gives the entry.
+    pub fn destroy(
+        &self,
+        ledger: &Ledger,
+        plan: &BundlePlan,
+        check: impl FnOnce(&mut Desk<'_>) -> Result<(), Refusal> + Send + 'static,
+    ) -> Result<u64, ExpireError> {
+        let n = plan.bundle;
+        let key_of = || ledger.look_blocking(move |desk| desk.state.destroyed_details().key_of(n));
+        let in_force = key_of().map_err(ExpireError::Refused)?;
+        if let Err(error) = self.prepare(plan, in_force) {
+            self.settle(n, in_force)?;
+            return Err(error);
+        }
+        let said = DetailsDestroyed {
+            bundle: n,
+            destroyed: plan.destroy.clone(),
+            kept: plan.keep.clone(),
+            generation: in_force.generation() + 1,
+        };
+        let recorded = ledger.record_blocking(move |desk| {
+            check(desk)?;
+            Ok(Proposal::new(Draft::fact(Event::LedgerDetailsDestroyed(said)), ()))
+        });
+        match recorded {
+            Ok(recorded) => {
+                self.settle(n, key_of().map_err(ExpireError::Refused)?)?;
+                Ok(recorded.entry())
+            }
+            // In doubt: the entry may yet become durable. The next run, or the next start, asks the ledger.
+            Err(refusal) if matches!(refusal.kind, RefusalKind::LedgerUnavailable | RefusalKind::Closed) => {
+                Err(ExpireError::Refused(refusal))
+            }
+            Err(refusal) => {
+                self.settle(n, in_force)?;
+                Err(ExpireError::Refused(refusal))
+            }
+        }
+    }
+
+    /// Brings to an end what a crash or a failure left between the ledger and the files; gives the bundles.
+    pub fn settle_all(&self, ledger: &Ledger) -> Result<Vec<u64>, ExpireError> {
+        let details = ledger.look_blocking(|desk| desk.state.destroyed_details().clone());
+        let details = details.map_err(ExpireError::Refused)?;
+        let left = self.unsettled(|n| details.key_of(n));
+        for n in &left {
+            self.settle(*n, details.key_of(*n))?;
+        }
+        Ok(left)
+    }
+
     /// Makes what stays durable under a new key, beside the old. Nothing is lost by it, and the ledger knows nothing yet.
-    pub fn prepare(&self, plan: &BundlePlan, in_force: DetailKey) -> Result<(), ExpireError> {
+    fn prepare(&self, plan: &BundlePlan, in_force: DetailKey) -> Result<(), ExpireError> {
         let n = plan.bundle;
         let generation = in_force.generation() + 1;
         if plan.keep.is_empty() {
@@ -156,7 +213,7 @@ impl DetailFiles {
     }
 
     /// Makes file and slots of a bundle what the ledger says: `in_force` is durable there. Can be repeated.
-    pub fn settle(&self, n: u64, in_force: DetailKey) -> Result<(), ExpireError> {
+    fn settle(&self, n: u64, in_force: DetailKey) -> Result<(), ExpireError> {
         let file = details_path(n);
         let failed = |source| ExpireError::File { file: file.clone(), source };
         let generation = in_force.generation();
@@ -181,7 +238,7 @@ impl DetailFiles {
     }
 
     /// The bundles that have a key which the ledger does not have in force: what [`DetailFiles::settle`] is for.
-    pub fn unsettled(&self, in_force: impl Fn(u64) -> DetailKey) -> Vec<u64> {
+    pub(super) fn unsettled(&self, in_force: impl Fn(u64) -> DetailKey) -> Vec<u64> {
         let ids = self.slots.list(SlotKind::Detail);
         let left = ids.iter().filter_map(bundle_of).filter(|&(n, turn)| !is_turn_of(in_force(n), turn));
         let mut left: Vec<u64> = left.map(|(n, _)| n).collect();

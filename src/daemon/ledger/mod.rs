@@ -11,6 +11,7 @@ mod expire;
 mod fold;
 mod open;
 mod read;
+mod restore;
 mod rollover;
 pub mod second_place;
 mod writer;

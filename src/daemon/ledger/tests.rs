@@ -4,10 +4,12 @@
 mod clock;
 mod damage;
 mod every_call;
+mod expire;
 mod failure;
 mod group;
 mod model;
 mod rekey;
+mod restore;
 mod rollover;
 mod torn;
 
