@@ -159,7 +159,7 @@ data! {
     }
     /// `access.searched`.
     Searched {
-        /// `search`, `describe`, `plan` or `session`.
+        /// `search`, `describe`, `details`, `plan` or `session`.
         what: String,
         /// Sources searched; empty when one recording was asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
