@@ -4,7 +4,7 @@
 //! disagree. Goes on after a violation, as if the event had not happened.
 
 use super::findings::{Code, Report, sentence};
-use crate::core::event::{Event, Record};
+use crate::core::event::{Event, EventError, Record};
 use crate::core::ledger::entry::Entry;
 use crate::core::state::{Rule, State};
 
@@ -17,8 +17,12 @@ pub struct Conduct {
 impl Conduct {
     /// Takes in the next entry and reports what it breaks.
     pub fn judge(&mut self, entry: &Entry<'_>, report: &mut Report) {
-        let seq = entry.seq;
-        let mut record = match Record::from_entry(entry) {
+        self.judge_record(entry.seq, Record::from_entry(entry), report);
+    }
+
+    /// The same for an entry that was read before.
+    pub fn judge_record(&mut self, seq: u64, record: Result<Record, EventError>, report: &mut Report) {
+        let mut record = match record {
             Ok(record) => record,
             Err(error) => {
                 report.add(Code::EventUnknown, seq, sentence(&error));
@@ -31,6 +35,11 @@ impl Conduct {
         if let Err(violation) = self.state.apply(&record) {
             report.add(code(violation.rule), seq, format!("{}: {}", violation.event, violation.sentence));
         }
+    }
+
+    /// The archive after the last entry.
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     fn judge_purge_time(&self, record: &Record, report: &mut Report) {

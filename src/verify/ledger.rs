@@ -1,31 +1,72 @@
 //! One verification from end to end: what kind of folder it is, the walk through its entries, its head, what is left over.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread;
 
+use super::archive::{ArchiveError, Unpacking};
 use super::checkpoints::{Checkpoints, Keys, read_signed_by_log};
-use super::details::{DETAILS_FILE, Details};
-use super::files::{FileError, Folder};
+use super::details::{DETAILS_FILE, Details, Lines};
+use super::files::{FileError, Folder, Source};
 use super::findings::{Class, Code, Report, sentence};
-use super::source::{Bundle, Bundles, Loaded};
+use super::pipeline;
+use super::source::{Bundle, Feed, Loaded};
+use super::tail::{check_tail, read_header};
 use super::walk::Walk;
 use crate::core::ledger::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::core::ledger::epoch::EpochKeys;
 use crate::core::ledger::hash::Hash;
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
-use crate::core::ledger::tail::{FrameKind, HEADER_BYTES, TailError, TailHeader, log_id, recover, scan};
-use crate::core::ledger::tile::FULL_U64;
+use crate::core::ledger::tail::TailHeader;
 
 /// What to check, and against what.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder.
-    pub dir: PathBuf,
+    /// Where the ledger is.
+    pub source: Source,
     /// The pinned log key.
     pub key: VerifierKey,
     /// Checkpoints from earlier visits: name for messages, text.
     pub pinned: Vec<(String, String)>,
+    /// Whose cosignatures the heads must carry, as a C2SP tlog-policy: name for messages, text.
+    pub policy: Option<(String, String)>,
+    /// The state directory whose `objects/` is compared with the ledger.
+    pub store: Option<PathBuf>,
+    /// Where a compressed archive is unpacked, to a file without a name.
+    pub scratch: PathBuf,
+    /// Most bytes that an archive may unpack to.
+    pub max_unpacked_bytes: u64,
+    /// Threads that read and hash; `None`: as many as the machine has, or none besides when the ledger is small.
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl Options {
+    /// Most bytes that an archive may unpack to, unless told otherwise: 64 GiB.
+    pub const MAX_UNPACKED_BYTES: u64 = 1 << 36;
+    /// Where a compressed archive is unpacked, unless told otherwise: not `/tmp`, which is often memory.
+    pub const SCRATCH: &str = "/var/tmp";
+
+    /// The ledger at `source`, trusting `key`; nothing else is compared.
+    pub fn new(source: Source, key: VerifierKey) -> Self {
+        Self {
+            source,
+            key,
+            pinned: Vec::new(),
+            policy: None,
+            store: None,
+            scratch: Self::SCRATCH.into(),
+            max_unpacked_bytes: Self::MAX_UNPACKED_BYTES,
+            threads: None,
+        }
+    }
+
+    /// What messages call the source.
+    fn name(&self) -> String {
+        match &self.source {
+            Source::Path(path) => path.display().to_string(),
+            Source::Stdin => "standard input".into(),
+            Source::Memory(_) => "the memory given".into(),
+        }
+    }
 }
 
 /// Why nothing can be said: exit 2.
@@ -101,26 +142,29 @@ const MAX_TAIL_BYTES: usize = 1 << 30;
 /// Checks one ledger. Errors are about what cannot be read at all; everything else is in the verdict.
 pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
     let key = &options.key;
-    let dir = options.dir.display();
-    let folder = Folder::new(&options.dir)
-        .map_err(|error| Failure::Unreadable(format!("cannot read {dir}: {error}")))?;
+    let name = options.name();
+    let unpacking = Unpacking { scratch: &options.scratch, max_bytes: options.max_unpacked_bytes };
+    let folder =
+        Folder::open_source(&options.source, unpacking).map_err(|error| cannot_open(&name, &error))?;
     let mut report = Report::default();
     // Before the tail: a ledger in service may close an epoch meanwhile, and then the tail is the newer one.
     let checkpoints = Checkpoints::new(&folder, &options.pinned, key, &mut report)?;
     let form = Form::look(&folder, key, &mut report)?.ok_or_else(|| {
-        Failure::Unreadable(format!("{dir} holds neither a tail nor a checkpoint: it is no ledger"))
+        Failure::Unreadable(format!("{name} holds neither a tail nor a checkpoint: it is no ledger"))
     })?;
-    let details = match &form {
-        Form::Live { .. } => Details::new(None)?,
-        Form::Export { .. } => Details::new(folder.open(DETAILS_FILE)?)?,
-    };
+    let live = matches!(form, Form::Live { .. });
+    let lines = if live { None } else { folder.open(DETAILS_FILE)?.map(Lines::new) };
+    let details = Details::new(lines.is_some());
     let epochs = EpochKeys::new(key.clone());
     let filed = form.size().unwrap_or(u64::MAX);
     let mut walk = Walk::new(folder.clone(), filed, epochs, details, checkpoints, report);
     walk.checkpoints.meet(&walk.tree, Keys { epochs: &walk.epochs, blind: false }, &mut walk.report)?;
-    let whole = walk_bundles(&mut walk, &folder, &form)?;
+    let mut feed = Feed::new(folder.clone(), form.size(), lines, live);
+    let whole = walk_bundles(&mut walk, &mut feed, &form, options.threads)?;
     let head = match &form {
-        Form::Live { tail, header: Some(header) } if whole => check_tail(&mut walk, tail, header)?,
+        Form::Live { tail, header: Some(header) } if whole => {
+            check_tail(&mut walk, tail, header, &feed.reader())?
+        }
         Form::Live { .. } => None,
         Form::Export { text, head: Some(head) } => {
             check_head(&mut walk, text, head, whole);
@@ -128,7 +172,15 @@ pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
         }
         Form::Export { .. } => None,
     };
-    finish(walk, &folder, &form, head, whole)
+    finish(walk, &folder, &form, head, feed.into_lines().filter(|_| whole), whole)
+}
+
+fn cannot_open(name: &str, error: &ArchiveError) -> Failure {
+    Failure::Unreadable(match error {
+        ArchiveError::Io(error) => format!("cannot read {name}: {error}"),
+        ArchiveError::Member { .. } => format!("{name} is no archive of a ledger: {error}"),
+        ArchiveError::Whole(why) => format!("cannot read {name}: {why}"),
+    })
 }
 
 impl Form {
@@ -166,117 +218,40 @@ impl Form {
     }
 }
 
-fn read_header(tail: &[u8], key: &VerifierKey) -> Result<TailHeader, String> {
-    let header = TailHeader::decode(tail).map_err(|error| format!("tail: {error}"))?;
-    if header.log_id != log_id(key) {
-        return Err("tail: it belongs to another ledger than the key".into());
-    }
-    if header.base.size() % FULL_U64 != 0 {
-        return Err("tail: its header does not begin at a full bundle".into());
-    }
-    Ok(header)
-}
-
-/// Reads ahead on a second thread, which also hashes. False when the way ended early.
-fn walk_bundles(walk: &mut Walk, folder: &Folder, form: &Form) -> Result<bool, Failure> {
-    let bundles = Bundles::new(folder.clone(), form.size());
-    thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(2);
-        scope.spawn(move || {
-            for loaded in bundles {
-                if sender.send(loaded).is_err() {
-                    break;
-                }
-            }
-        });
-        walk_received(walk, receiver, form.after_bundles())
-    })
-}
-
-fn walk_received(
+/// False when the way ended early.
+fn walk_bundles(
     walk: &mut Walk,
-    receiver: Receiver<Result<Loaded, FileError>>,
-    (next_prev, root): (Option<Hash>, Option<Hash>),
+    feed: &mut Feed,
+    form: &Form,
+    threads: Option<NonZeroUsize>,
 ) -> Result<bool, Failure> {
     // One bundle behind: its last entry is vouched for by the first of the next.
     let mut waiting: Option<Box<Bundle>> = None;
     let mut absent = None;
-    for loaded in receiver {
-        match loaded? {
+    let mut whole = true;
+    pipeline::run(feed, threads, |loaded| {
+        match loaded {
             Loaded::Bundle(bundle) => {
-                let vouch = bundle.claimed_prev(0);
-                let before = waiting.replace(bundle);
-                if !before.map_or(Ok(true), |before| walk.bundle(&before, vouch, None))? {
-                    return Ok(false);
+                let vouch = bundle.claimed_prev();
+                if let Some(before) = waiting.replace(bundle) {
+                    whole = walk.bundle(*before, vouch, None)?;
                 }
             }
             Loaded::Missing(path) => absent = Some((Code::BundleMissing, format!("{path} is not here"))),
             Loaded::Refused(why) => absent = Some((Code::FileRefused, why)),
         }
-        if absent.is_some() {
-            break;
-        }
+        Ok(whole && absent.is_none())
+    })?;
+    if !whole {
+        return Ok(false);
     }
-    let (next_prev, root) = if absent.is_some() { (None, None) } else { (next_prev, root) };
-    let whole = waiting.map_or(Ok(true), |last| walk.bundle(&last, next_prev, root))?;
+    let (next_prev, root) = if absent.is_some() { (None, None) } else { form.after_bundles() };
+    let whole = waiting.map_or(Ok(true), |last| walk.bundle(*last, next_prev, root))?;
     if let Some((code, sentence)) = absent {
         walk.report.add(code, walk.tree.size(), format!("{sentence}: nothing from here on was checked"));
         return Ok(false);
     }
     Ok(whole)
-}
-
-/// The entries after the last full bundle, and the live head.
-fn check_tail(walk: &mut Walk, tail: &[u8], header: &TailHeader) -> Result<Option<Checkpoint>, Failure> {
-    if header.base.root() != walk.tree.root() || header.prev != walk.prev {
-        walk.report.add(
-            Code::TailDamaged,
-            None,
-            "tail: its header continues other entries than those of the bundles",
-        );
-        return Ok(None);
-    }
-    let recovered = match recover(tail, &walk.epochs, 0) {
-        Ok(recovered) => recovered,
-        Err(error) => {
-            report_tail(walk, tail, header, &error);
-            // What stands before the damage is checked all the same.
-            let sound = error.offset().and_then(|offset| tail.get(..usize::try_from(offset).ok()?));
-            match sound.map(|sound| recover(sound, &walk.epochs, 0)) {
-                Some(Ok(recovered)) => recovered,
-                _ => return Ok(None),
-            }
-        }
-    };
-    let next = header.base.size() + recovered.entries.len() as u64;
-    if recovered.dropped_bytes > 0 && !walk.report.has(Code::TailDamaged) {
-        let sentence =
-            format!("the tail ends in {} bytes that no checkpoint covers", recovered.dropped_bytes);
-        walk.report.add(Code::TailTorn, next, sentence);
-    }
-    let lines = recovered.entries.iter().map(|entry| entry.line);
-    walk.bundle(&Bundle::of_lines(header.base.size(), lines), None, None)?;
-    Ok(recovered.head.map(|(head, _)| head))
-}
-
-/// Names the entry that is damaged, not the offset alone.
-fn report_tail(walk: &mut Walk, tail: &[u8], header: &TailHeader, error: &TailError) {
-    let Some(offset) = error.offset() else {
-        return walk.report.add(Code::TailDamaged, None, sentence(error));
-    };
-    let before = scan(tail, header.tail_number, HEADER_BYTES).take_while(|frame| frame.offset < offset);
-    let entries = before.filter(|frame| frame.kind == FrameKind::Entry).count() as u64;
-    let next = header.base.size() + entries;
-    if walk.blind_from.is_some() && matches!(error, TailError::Signature { .. } | TailError::Epoch { .. }) {
-        let sentence =
-            "the tail could not be checked: its epoch key may stand in an entry that cannot be read";
-        return walk.report.add(Code::HeadMissing, next, sentence);
-    }
-    let kind = usize::try_from(offset).ok().and_then(|offset| tail.get(offset)).copied();
-    let of_entry_before =
-        [FrameKind::Detail, FrameKind::Checkpoint].map(|kind| Some(kind.code())).contains(&kind);
-    let entry = if of_entry_before { next.saturating_sub(1) } else { next };
-    walk.report.add(Code::TailDamaged, entry, sentence(error));
 }
 
 fn check_head(walk: &mut Walk, text: &str, head: &Checkpoint, whole: bool) {
@@ -305,6 +280,7 @@ fn finish(
     folder: &Folder,
     form: &Form,
     head: Option<Checkpoint>,
+    mut lines: Option<Lines>,
     whole: bool,
 ) -> Result<Verdict, Failure> {
     let size = walk.tree.size();
@@ -313,7 +289,11 @@ fn finish(
         if matches!(form, Form::Export { .. }) {
             walk.tiles.finish(size, folder, &mut walk.report)?;
         }
-        walk.details.finish(size, &mut walk.report)?;
+        // What could not be read may have said it.
+        let blind = walk.blind_from.is_some();
+        let destroyed = walk.conduct.state().destroyed_details();
+        let is_destroyed = |seq| blind || destroyed.contains(seq);
+        walk.details.finish(size, lines.as_mut(), is_destroyed, &mut walk.report)?;
         let log_key = walk.epochs.log_key().clone();
         walk.checkpoints.finish(size, &log_key, &mut walk.report)?;
     }

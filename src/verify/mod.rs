@@ -4,15 +4,21 @@
 //! file system of the daemon. Must never follow a link, write a file, or hold more than a few bundles in memory.
 #![forbid(unsafe_code)]
 
+mod archive;
 mod args;
+mod bundle;
 mod checkpoints;
 mod conduct;
 mod details;
 mod files;
 mod findings;
 mod ledger;
+mod pipeline;
 mod print;
+mod receipt;
+mod single;
 mod source;
+mod tail;
 mod tiles;
 mod walk;
 
@@ -20,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+pub use files::{Files, Source};
 pub use findings::{Class, Code, Finding, Report};
 pub use ledger::{Failure, Options, Summary, Verdict, verify_ledger};
 
@@ -27,7 +34,11 @@ use args::{Args, Command};
 
 /// The whole program: arguments, check, output. Exit 0 sound, 1 findings, 2 cannot read or wrong usage, 3 incomplete.
 pub fn run() -> ExitCode {
-    let Args { command: Command::Ledger(arguments) } = Args::parse();
+    let arguments = match Args::parse().command {
+        Command::Ledger(arguments) => arguments,
+        Command::Receipt(arguments) => return receipt::run(&arguments),
+        Command::Bundle(arguments) => return bundle::run(&arguments),
+    };
     let json = arguments.json;
     let outcome = arguments.into_options().and_then(|options| verify_ledger(&options));
     let printed = match &outcome {

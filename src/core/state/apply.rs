@@ -78,6 +78,7 @@ impl State {
             | Event::LedgerHeartbeat(_)
             | Event::LedgerRecovered(_)
             | Event::LedgerRead(_)
+            | Event::LedgerProved(_)
             | Event::PolicyRefused(_)
             | Event::RecordingRejected(_)
             | Event::AccessSearched(_)

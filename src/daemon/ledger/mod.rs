@@ -10,6 +10,7 @@ mod evidence;
 mod expire;
 mod fold;
 mod open;
+mod proofs;
 mod read;
 mod restore;
 mod rollover;

@@ -46,15 +46,16 @@ pub struct Line {
 
 /// What a reader of entries needs: the folder, and the slots for details.
 pub struct Reader {
-    ledger: Ledger,
-    files: LedgerDir,
+    pub(super) ledger: Ledger,
+    pub(super) files: LedgerDir,
     slots: Arc<KeySlots>,
     log_id: [u8; 32],
+    pub(super) tiles: super::proofs::TileCache,
 }
 
 impl Reader {
     pub(super) fn new(ledger: Ledger, files: LedgerDir, slots: Arc<KeySlots>, log_id: [u8; 32]) -> Self {
-        Self { ledger, files, slots, log_id }
+        Self { ledger, files, slots, log_id, tiles: super::proofs::TileCache::default() }
     }
 
     /// At most `count` entries from `from` on, stopping after `max_bytes` of lines. Reads the disk.
@@ -174,6 +175,6 @@ pub(super) fn detail_secret(slots: &KeySlots, n: u64) -> Result<Secret, SlotErro
     }
 }
 
-fn damaged(name: &str, why: impl std::fmt::Display) -> io::Error {
+pub(super) fn damaged(name: &str, why: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{name}: {why}"))
 }

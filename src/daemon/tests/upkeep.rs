@@ -4,7 +4,7 @@ use super::*;
 use crate::core::event::{Nothing, Record};
 use crate::core::ledger::entry::Entry;
 use crate::core::state::State;
-use crate::verify::{Class, Options, verify_ledger};
+use crate::verify::{Class, Options, Source, verify_ledger};
 
 impl Archive {
     fn lines(&self) -> Vec<crate::daemon::ledger::Line> {
@@ -37,7 +37,7 @@ impl Archive {
     fn verify(&self) {
         let dir = self.dir.path().join("state/ledger");
         let key = self.service.verifier_key.parse().unwrap();
-        let verdict = verify_ledger(&Options { dir, key, pinned: Vec::new() }).unwrap();
+        let verdict = verify_ledger(&Options::new(Source::Path(dir), key)).unwrap();
         let findings = verdict.report.findings();
         let bad: Vec<_> = findings.iter().filter(|finding| finding.code.class() != Class::Note).collect();
         assert!(bad.is_empty(), "{bad:?}");

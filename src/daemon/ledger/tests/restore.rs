@@ -58,7 +58,7 @@ fn a_restore_that_was_accepted_is_an_entry_and_stays_visible() {
 
     // Whoever keeps the head that was given up finds the fork.
     let pinned = vec![("later".to_owned(), later)];
-    let options = Options { dir: site.ledger_dir(), key: site.log_key.clone(), pinned };
+    let options = Options { pinned, ..Options::new(Source::Path(site.ledger_dir()), site.log_key.clone()) };
     let verdict = verify_ledger(&options).unwrap();
     assert!(verdict.report.findings().iter().any(|finding| finding.code == Code::Fork));
 }
