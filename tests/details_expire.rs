@@ -29,7 +29,7 @@ struct Image {
 impl Image {
     fn make(dir: &Path) -> Self {
         let (file, at) = (dir.join("image"), dir.join("disk"));
-        fs::File::create(&file).unwrap().set_len(96 << 20).unwrap();
+        fs::File::create(&file).unwrap().set_len(48 << 20).unwrap();
         done(
             Command::new("mkfs.ext4")
                 .args(["-q", "-F", "-E", "lazy_itable_init=0"])

@@ -53,8 +53,8 @@ impl Service {
 
     /// Destroys the epoch keys that the ledger has left behind.
     fn destroy_epoch_keys_but(&self, current: &SlotId) -> Result<(), SlotError> {
-        let old = self.slots.list(SlotKind::Epoch).into_iter().filter(|id| id != current);
-        old.map(|id| self.slots.destroy(SlotKind::Epoch, &id).map(|_| ())).collect()
+        let mut old = self.slots.list(SlotKind::Epoch).into_iter().filter(|id| id != current);
+        old.try_for_each(|id| self.slots.destroy(SlotKind::Epoch, &id).map(|_| ()))
     }
 
     /// Changes the key each period, and keeps one head a day where the period is longer.

@@ -141,6 +141,7 @@ impl DetailFacts {
             | Event::LedgerClockSuspect(_)
             | Event::LedgerClockConfirmed(_)
             | Event::LedgerRead(_)
+            | Event::LedgerProved(_)
             | Event::PolicyRefused(_)
             | Event::SourceRegistered(_)
             | Event::SourceChanged(_)
