@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+use super::files::Source;
 use super::ledger::{Failure, Options};
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
 
@@ -28,14 +29,21 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 pub struct LedgerArgs {
-    /// The folder: with a file `tail` (live) or `checkpoint` (export, published)
-    dir: PathBuf,
+    /// The folder: with a file `tail` (live) or `checkpoint` (export, published); a .tar or .tar.zst of one; or - for such an
+    /// archive on standard input
+    ledger: PathBuf,
     /// The verifier key that `greffierctl init` printed, or a file with it
     #[arg(long, value_name = "VKEY|FILE")]
     key: String,
     /// A checkpoint you kept from an earlier visit; the ledger must contain it
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// Where a compressed archive is unpacked, to a file without a name
+    #[arg(long, value_name = "DIR", default_value = Options::SCRATCH)]
+    scratch: PathBuf,
+    /// Most bytes that an archive may unpack to
+    #[arg(long, value_name = "BYTES", default_value_t = Options::MAX_UNPACKED_BYTES)]
+    max_unpacked: u64,
     /// One JSON object a line: each finding, then the result
     #[arg(long)]
     pub json: bool,
@@ -46,7 +54,9 @@ impl LedgerArgs {
     pub fn into_options(self) -> Result<Options, Failure> {
         let key = parse_key(&self.key)?;
         let pinned = self.checkpoint.iter().map(|path| read_text(path)).collect::<Result<_, _>>()?;
-        Ok(Options { dir: self.dir, key, pinned })
+        let source = if self.ledger.as_os_str() == "-" { Source::Stdin } else { Source::Path(self.ledger) };
+        let (scratch, max_unpacked_bytes) = (self.scratch, self.max_unpacked);
+        Ok(Options { pinned, scratch, max_unpacked_bytes, ..Options::new(source, key) })
     }
 }
 

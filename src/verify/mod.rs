@@ -4,6 +4,7 @@
 //! file system of the daemon. Must never follow a link, write a file, or hold more than a few bundles in memory.
 #![forbid(unsafe_code)]
 
+mod archive;
 mod args;
 mod checkpoints;
 mod conduct;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+pub use files::{Files, Source};
 pub use findings::{Class, Code, Finding, Report};
 pub use ledger::{Failure, Options, Summary, Verdict, verify_ledger};
 
