@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use greffier::verify::{Class, Failure, Options, Verdict, verify_ledger};
+use greffier::verify::{Class, Failure, Options, Source, Verdict, verify_ledger};
 
 /// A directory of the kit, with what must be found there.
 struct Case {
@@ -38,7 +38,7 @@ fn verify(case: &Case) -> Result<Verdict, Failure> {
     let pinned = fs::read_to_string(case.dir.join("checkpoint.pinned"));
     let key = fs::read_to_string(case.dir.join("vkey")).unwrap().trim().parse().unwrap();
     let pinned = pinned.into_iter().map(|text| ("checkpoint.pinned".to_owned(), text)).collect();
-    verify_ledger(&Options { dir: case.dir.clone(), key, pinned })
+    verify_ledger(&Options { pinned, ..Options::new(Source::Path(case.dir.clone()), key) })
 }
 
 /// Each code but notes with the first entry that it is about: one cause may be seen in many entries after it.
