@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 use super::ledger::{Failure, Options};
+use crate::core::time::Timestamp;
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
 
 /// Checks a ledger of greffier on any computer, trusting only the key you bring.
@@ -36,7 +37,10 @@ pub struct LedgerArgs {
     /// A checkpoint you kept from an earlier visit; the ledger must contain it
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
-    /// One JSON object a line: each finding, then the result
+    /// The time of your visit (RFC 3339): what should have been purged, or written, by then; else that of the last entry
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<Timestamp>,
+    /// One JSON object: the verdict, the findings, the figures
     #[arg(long)]
     pub json: bool,
 }

@@ -8,6 +8,7 @@ use super::checkpoints::{Checkpoints, Keys, read_signed_by_log};
 use super::details::{DETAILS_FILE, Details};
 use super::files::{FileError, Folder};
 use super::findings::{Class, Code, Report, sentence};
+use super::statistics::Statistics;
 use super::source::{Bundle, Bundles, Loaded};
 use super::walk::Walk;
 use crate::core::ledger::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
@@ -16,6 +17,7 @@ use crate::core::ledger::hash::Hash;
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
 use crate::core::ledger::tail::{FrameKind, HEADER_BYTES, TailError, TailHeader, log_id, recover, scan};
 use crate::core::ledger::tile::FULL_U64;
+use crate::core::time::Timestamp;
 
 /// What to check, and against what.
 #[derive(Debug, Clone)]
@@ -74,6 +76,8 @@ pub struct Verdict {
     pub report: Report,
     /// What was checked.
     pub summary: Summary,
+    /// What the entries tell in numbers, up to the first that could not be read.
+    pub statistics: Statistics,
 }
 
 impl Verdict {
@@ -99,7 +103,14 @@ enum Form {
 const MAX_TAIL_BYTES: usize = 1 << 30;
 
 /// Checks one ledger. Errors are about what cannot be read at all; everything else is in the verdict.
+///
+/// What should have happened by now is judged at the time of the last entry.
 pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
+    verify_ledger_at(options, None)
+}
+
+/// The same, judged at the time of the visit: what should have been purged, or written, by then.
+pub fn verify_ledger_at(options: &Options, visit: Option<Timestamp>) -> Result<Verdict, Failure> {
     let key = &options.key;
     let dir = options.dir.display();
     let folder = Folder::new(&options.dir)
@@ -128,7 +139,7 @@ pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
         }
         Form::Export { .. } => None,
     };
-    finish(walk, &folder, &form, head, whole)
+    finish(walk, &folder, &form, head, whole, visit)
 }
 
 impl Form {
@@ -306,6 +317,7 @@ fn finish(
     form: &Form,
     head: Option<Checkpoint>,
     whole: bool,
+    visit: Option<Timestamp>,
 ) -> Result<Verdict, Failure> {
     let size = walk.tree.size();
     // Where the ledger ends is known only if the head or the whole tail said it.
@@ -345,5 +357,6 @@ fn finish(
         details_matched: walk.details.matched(),
         details_absent: walk.details.absent(),
     };
-    Ok(Verdict { report: walk.report, summary })
+    let statistics = walk.conduct.finish(visit, &mut walk.report);
+    Ok(Verdict { report: walk.report, summary, statistics })
 }

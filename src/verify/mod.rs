@@ -13,6 +13,7 @@ mod findings;
 mod ledger;
 mod print;
 mod source;
+mod statistics;
 mod tiles;
 mod walk;
 
@@ -21,15 +22,16 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 pub use findings::{Class, Code, Finding, Report};
-pub use ledger::{Failure, Options, Summary, Verdict, verify_ledger};
+pub use statistics::{Day, Gap, GapKind, PolicyAct, PolicyChange, Statistics, Tally};
+pub use ledger::{Failure, Options, Summary, Verdict, verify_ledger, verify_ledger_at};
 
 use args::{Args, Command};
 
 /// The whole program: arguments, check, output. Exit 0 sound, 1 findings, 2 cannot read or wrong usage, 3 incomplete.
 pub fn run() -> ExitCode {
     let Args { command: Command::Ledger(arguments) } = Args::parse();
-    let json = arguments.json;
-    let outcome = arguments.into_options().and_then(|options| verify_ledger(&options));
+    let (json, at) = (arguments.json, arguments.at);
+    let outcome = arguments.into_options().and_then(|options| verify_ledger_at(&options, at));
     let printed = match &outcome {
         Ok(verdict) => print::verdict(verdict, json),
         Err(failure) => print::failure(failure, json),

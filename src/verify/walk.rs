@@ -33,7 +33,7 @@ pub struct Walk {
     pub blind_from: Option<u64>,
     folder: Folder,
     filed: u64,
-    conduct: Conduct,
+    pub conduct: Conduct,
     before: Option<Clocks>,
 }
 

@@ -13,6 +13,7 @@ use std::fs;
 use std::path::Path;
 
 use ed25519_dalek::{Signer, SigningKey};
+use greffier::core::ids::Digest;
 use greffier::core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use greffier::core::ledger::entry::{Entry, Outcome};
 use greffier::core::ledger::hash::{Hash, detail_commitment, empty_hash, leaf_hash};
@@ -54,6 +55,10 @@ pub struct Site {
     /// Signed heads kept for ever: `checkpoints/<size>`.
     pub kept: Vec<(u64, String)>,
     pub time_micros: i64,
+    /// What every entry names as the policy in force.
+    pub policy: Option<Digest>,
+    /// When the last recording was sealed.
+    pub sealed_micros: i64,
 }
 
 impl Site {
@@ -69,6 +74,8 @@ impl Site {
             details: Vec::new(),
             kept: Vec::new(),
             time_micros: START_MICROS,
+            policy: None,
+            sealed_micros: START_MICROS,
         };
         let data = format!(
             r#"{{"origin":"{ORIGIN}","log_key":"{}","epoch_key":"{}"}}"#,
@@ -103,7 +110,7 @@ impl Site {
             session: None,
             purpose: None,
             reason: None,
-            policy: None,
+            policy: self.policy,
             data: None,
             detail: None,
         };
