@@ -9,9 +9,13 @@ use std::path::Path;
 
 use greffier::core::ledger::checkpoint::Checkpoint;
 use greffier::core::ledger::tail::HEADER_BYTES;
-use greffier::verify::{Code, Failure, Options, verify_ledger};
+use greffier::verify::{Code, Failure, Options, Source, verify_ledger};
 use ledger_support::story::{check, check_with, confirm, exported, found, found_in, long_story, story};
 use ledger_support::{Key, ORIGIN, Site, raw, write};
+
+fn options(dir: &Path, key: Key) -> Options {
+    Options::new(Source::Path(dir.to_owned()), key.public)
+}
 
 fn flip(dir: &Path, path: &str, byte: usize, mask: u8) {
     let file = dir.join(path);
@@ -303,7 +307,7 @@ fn a_pinned_checkpoint_of_another_key_is_a_wrong_argument() {
     let site = story();
     let export = exported(&site);
     let pinned = vec![("kept".to_owned(), site.head())];
-    let other = Options { dir: export.path().to_owned(), key: Key::new(9).public, pinned };
+    let other = Options { pinned, ..options(export.path(), Key::new(9)) };
     assert!(matches!(verify_ledger(&other), Err(Failure::Usage(_))));
 }
 
@@ -311,7 +315,7 @@ fn a_pinned_checkpoint_of_another_key_is_a_wrong_argument() {
 fn another_key_finds_the_ledger_unsound() {
     let site = story();
     let export = exported(&site);
-    let options = Options { dir: export.path().to_owned(), key: Key::new(9).public, pinned: vec![] };
+    let options = options(export.path(), Key::new(9));
     let verdict = verify_ledger(&options).unwrap();
     assert!(verdict.report.has(Code::HeadSignature) && verdict.report.has(Code::KeyAnnouncement));
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use greffier::daemon::ledger::Proposal;
 use greffier::shell::users;
-use greffier::verify::{Options, verify_ledger};
+use greffier::verify::{Options, Source, verify_ledger};
 use sha2::{Digest as _, Sha256};
 
 use crate::Outcome;
@@ -34,7 +34,7 @@ pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
     house.stop()?;
 
     let key = std::fs::read_to_string(house.path("state/ledger/vkey"))?.trim_end().parse()?;
-    let options = Options { dir: dir.clone(), key, pinned: Vec::new() };
+    let options = Options::new(Source::Path(dir.clone()), key);
     let bytes = contents(&dir)?.concat();
     let mib = bytes.len() as f64 / f64::from(1 << 20);
     let verify = || {

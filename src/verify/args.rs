@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+use super::files::Source;
 use super::ledger::{Failure, Options};
 use crate::core::time::Timestamp;
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
@@ -29,8 +30,9 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 pub struct LedgerArgs {
-    /// The folder: with a file `tail` (live) or `checkpoint` (export, published)
-    dir: PathBuf,
+    /// The folder: with a file `tail` (live) or `checkpoint` (export, published); a .tar or .tar.zst of one; or - for such an
+    /// archive on standard input
+    ledger: PathBuf,
     /// The verifier key that `greffierctl init` printed, or a file with it
     #[arg(long, value_name = "VKEY|FILE")]
     key: String,
@@ -39,7 +41,13 @@ pub struct LedgerArgs {
     checkpoint: Vec<PathBuf>,
     /// The time of your visit (RFC 3339): what should have been purged, or written, by then; else that of the last entry
     #[arg(long, value_name = "TIME")]
-    pub at: Option<Timestamp>,
+    at: Option<Timestamp>,
+    /// Where a compressed archive is unpacked, to a file without a name
+    #[arg(long, value_name = "DIR", default_value = Options::SCRATCH)]
+    scratch: PathBuf,
+    /// Most bytes that an archive may unpack to
+    #[arg(long, value_name = "BYTES", default_value_t = Options::MAX_UNPACKED_BYTES)]
+    max_unpacked: u64,
     /// One JSON object: the verdict, the findings, the figures
     #[arg(long)]
     pub json: bool,
@@ -50,7 +58,9 @@ impl LedgerArgs {
     pub fn into_options(self) -> Result<Options, Failure> {
         let key = parse_key(&self.key)?;
         let pinned = self.checkpoint.iter().map(|path| read_text(path)).collect::<Result<_, _>>()?;
-        Ok(Options { dir: self.dir, key, pinned })
+        let source = if self.ledger.as_os_str() == "-" { Source::Stdin } else { Source::Path(self.ledger) };
+        let (scratch, max_unpacked_bytes) = (self.scratch, self.max_unpacked);
+        Ok(Options { pinned, visit: self.at, scratch, max_unpacked_bytes, ..Options::new(source, key) })
     }
 }
 

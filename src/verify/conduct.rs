@@ -11,8 +11,9 @@ mod sources;
 
 use super::findings::{Code, Report, sentence};
 use super::statistics::Statistics;
-use crate::core::event::{Event, Outcome, Record};
+use crate::core::event::{Detail, DetailRule, Event, Outcome, Record};
 use crate::core::ledger::entry::Entry;
+use crate::core::policy::{Policy, PolicyFile};
 use crate::core::state::{Rule, State};
 use crate::core::time::Timestamp;
 
@@ -85,6 +86,14 @@ impl Conduct {
         }
     }
 
+    /// The text of the policy that the entry just judged puts in force, when its detail is here in clear and matches.
+    pub fn policy_text(&mut self, detail: &[u8]) {
+        let files = Detail::parse(detail).map(|detail| detail.policy).unwrap_or_default();
+        let files: Vec<_> = files.into_iter().map(|(name, text)| PolicyFile { name, text }).collect();
+        let controller = Policy::parse(&files).map(|policy| policy.controller().to_owned());
+        self.statistics.controller = controller.ok().filter(|name| !name.trim().is_empty());
+    }
+
     /// After the last entry: what should have happened by now. `visit` is the time of the visit; without it, the time of
     /// the last entry.
     pub fn finish(mut self, visit: Option<Timestamp>, report: &mut Report) -> Statistics {
@@ -105,36 +114,19 @@ impl Conduct {
 /// An outcome that turns a fact into none would hide it from the fold: a purge that "failed", a grant that was "done".
 fn judge_outcome(seen: &Seen<'_>, found: &mut Findings) {
     use Outcome::{Denied, Done, Failed, Granted};
-    let possible: &[Outcome] = match &seen.record.event {
-        Event::AccessOpened(_) | Event::AccessSearched(_) | Event::LedgerRead(_) => {
-            &[Granted, Denied, Failed]
-        }
-        Event::HoldPlaced(_)
-        | Event::HoldLifted(_)
-        | Event::LedgerClockConfirmed(_)
-        | Event::PurgePlanned(_)
-        | Event::RecordingRejected(_) => &[Done, Denied, Failed],
-        Event::PolicyRefused(_) => &[Denied, Failed],
+    let event = &seen.record.event;
+    let possible: &[Outcome] = match event {
+        Event::AccessOpened(_) | Event::AccessSearched(_) | Event::LedgerRead(_) => &[Granted, Denied, Failed],
         Event::AccessClosed(_) => &[Done, Failed],
         Event::AccessRefusedMany(_) | Event::GuardForeignAccess(_) => &[Denied],
-        Event::LedgerCreated(_)
-        | Event::LedgerStarted(_)
-        | Event::LedgerStopped(_)
-        | Event::LedgerRekeyed(_)
-        | Event::LedgerRecovered(_)
-        | Event::LedgerClockSuspect(_)
-        | Event::PolicyLoaded(_)
-        | Event::SourceRegistered(_)
-        | Event::SourceChanged(_)
-        | Event::SourceRetired(_)
+        Event::PolicyRefused(_) => &[Denied, Failed],
+        Event::PolicyLoaded(_)
         | Event::RecordingSealed(_)
-        | Event::AccessProgress(_)
-        | Event::AccessInterrupted(_)
         | Event::AccessRevoked(_)
-        | Event::AccessExpired(_)
-        | Event::PurgeDone(_)
-        | Event::PurgeFailed(_)
-        | Event::StoreDamaged(_) => &[Done],
+        | Event::AccessExpired(_) => &[Done],
+        // A fact of the service itself.
+        _ if event.detail_rule() == DetailRule::Forbidden => &[Done],
+        _ => return,
     };
     if !possible.contains(&seen.record.outcome) {
         let outcome = format!("{:?}", seen.record.outcome).to_lowercase();

@@ -2,11 +2,11 @@
 //!
 //! Read as a stream beside the entries, in the same order. Must never hold more than one line.
 
-use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 
 use serde::Deserialize;
 
+use super::files::Stream;
 use super::findings::{Code, Report};
 use crate::core::ledger::hash::{Hash, detail_commitment};
 use crate::core::ledger::tail::MAX_DETAIL_BYTES;
@@ -17,7 +17,7 @@ pub const DETAILS_FILE: &str = "details.jsonl";
 /// The stream of detail lines, or the fact that there is none.
 #[derive(Debug)]
 pub struct Details {
-    reader: Option<BufReader<File>>,
+    reader: Option<BufReader<Stream>>,
     next: Option<Line>,
     matched: u64,
     absent: u64,
@@ -37,7 +37,7 @@ struct Numbered {
 
 impl Details {
     /// From the open file; without one, every detail counts as sealed.
-    pub fn new(file: Option<File>) -> io::Result<Self> {
+    pub fn new(file: Option<Stream>) -> io::Result<Self> {
         let mut details = Self { reader: file.map(BufReader::new), next: None, matched: 0, absent: 0 };
         details.advance()?;
         Ok(details)
@@ -50,6 +50,12 @@ impl Details {
     /// Entries whose detail is not here: sealed, destroyed, or not exported.
     pub fn absent(&self) -> u64 {
         self.absent
+    }
+
+    /// The detail of entry `seq`, if it comes next and is the one that the entry commits to.
+    pub fn peek(&self, seq: u64, commitment: Option<Hash>) -> Option<Vec<u8>> {
+        let line = self.next.as_ref().filter(|line| line.seq == Some(seq))?;
+        (commitment? == detail_commitment(&line.text)).then(|| line.text.clone())
     }
 
     /// Takes the detail of entry `seq`, if one is here, and compares it with the commitment.

@@ -113,6 +113,7 @@ codes! {
     HeadMissing = "head-missing", Incomplete, "no signed head covers the entries";
     TailTorn = "tail-torn", Incomplete, "the tail ends in a batch without a checkpoint";
     ServiceInterrupted = "service-interrupted", Note, "the service ended without a stop, or could not write";
+    LedgerRestored = "ledger-restored", Note, "the ledger was put back from a backup, and what it lost was accepted";
     ServiceUnknown = "service-unknown", Note, "no entry says when the service ran";
     PurgesPaused = "purges-paused", Note, "recordings past their latest time wait because the clock is suspect";
     HoldReviewDue = "hold-review-due", Note, "a hold stands past the time when it had to be reviewed";

@@ -1,12 +1,14 @@
 //! One verification from end to end: what kind of folder it is, the walk through its entries, its head, what is left over.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
+use super::archive::{ArchiveError, Unpacking};
 use super::checkpoints::{Checkpoints, Keys, read_signed_by_log};
 use super::details::{DETAILS_FILE, Details};
-use super::files::{FileError, Folder};
+use super::files::{FileError, Folder, Source};
 use super::findings::{Class, Code, Report, sentence};
 use super::statistics::Statistics;
 use super::source::{Bundle, Bundles, Loaded};
@@ -22,12 +24,55 @@ use crate::core::time::Timestamp;
 /// What to check, and against what.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder.
-    pub dir: PathBuf,
+    /// Where the ledger is.
+    pub source: Source,
     /// The pinned log key.
     pub key: VerifierKey,
     /// Checkpoints from earlier visits: name for messages, text.
     pub pinned: Vec<(String, String)>,
+    /// The time of the visit: what should have been purged, or written, by then. `None`: the time of the last entry.
+    pub visit: Option<Timestamp>,
+    /// Whose cosignatures the heads must carry, as a C2SP tlog-policy: name for messages, text.
+    pub policy: Option<(String, String)>,
+    /// The state directory whose `objects/` is compared with the ledger.
+    pub store: Option<PathBuf>,
+    /// Where a compressed archive is unpacked, to a file without a name.
+    pub scratch: PathBuf,
+    /// Most bytes that an archive may unpack to.
+    pub max_unpacked_bytes: u64,
+    /// Threads that read and hash; `None`: as many as the machine has, or none besides when the ledger is small.
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl Options {
+    /// Most bytes that an archive may unpack to, unless told otherwise: 64 GiB.
+    pub const MAX_UNPACKED_BYTES: u64 = 1 << 36;
+    /// Where a compressed archive is unpacked, unless told otherwise: not `/tmp`, which is often memory.
+    pub const SCRATCH: &str = "/var/tmp";
+
+    /// The ledger at `source`, trusting `key`; nothing else is compared.
+    pub fn new(source: Source, key: VerifierKey) -> Self {
+        Self {
+            source,
+            key,
+            pinned: Vec::new(),
+            visit: None,
+            policy: None,
+            store: None,
+            scratch: Self::SCRATCH.into(),
+            max_unpacked_bytes: Self::MAX_UNPACKED_BYTES,
+            threads: None,
+        }
+    }
+
+    /// What messages call the source.
+    fn name(&self) -> String {
+        match &self.source {
+            Source::Path(path) => path.display().to_string(),
+            Source::Stdin => "standard input".into(),
+            Source::Memory(_) => "the memory given".into(),
+        }
+    }
 }
 
 /// Why nothing can be said: exit 2.
@@ -103,23 +148,17 @@ enum Form {
 const MAX_TAIL_BYTES: usize = 1 << 30;
 
 /// Checks one ledger. Errors are about what cannot be read at all; everything else is in the verdict.
-///
-/// What should have happened by now is judged at the time of the last entry.
 pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
-    verify_ledger_at(options, None)
-}
-
-/// The same, judged at the time of the visit: what should have been purged, or written, by then.
-pub fn verify_ledger_at(options: &Options, visit: Option<Timestamp>) -> Result<Verdict, Failure> {
     let key = &options.key;
-    let dir = options.dir.display();
-    let folder = Folder::new(&options.dir)
-        .map_err(|error| Failure::Unreadable(format!("cannot read {dir}: {error}")))?;
+    let name = options.name();
+    let unpacking = Unpacking { scratch: &options.scratch, max_bytes: options.max_unpacked_bytes };
+    let folder =
+        Folder::open_source(&options.source, unpacking).map_err(|error| cannot_open(&name, &error))?;
     let mut report = Report::default();
     // Before the tail: a ledger in service may close an epoch meanwhile, and then the tail is the newer one.
     let checkpoints = Checkpoints::new(&folder, &options.pinned, key, &mut report)?;
     let form = Form::look(&folder, key, &mut report)?.ok_or_else(|| {
-        Failure::Unreadable(format!("{dir} holds neither a tail nor a checkpoint: it is no ledger"))
+        Failure::Unreadable(format!("{name} holds neither a tail nor a checkpoint: it is no ledger"))
     })?;
     let details = match &form {
         Form::Live { .. } => Details::new(None)?,
@@ -139,7 +178,15 @@ pub fn verify_ledger_at(options: &Options, visit: Option<Timestamp>) -> Result<V
         }
         Form::Export { .. } => None,
     };
-    finish(walk, &folder, &form, head, whole, visit)
+    finish(walk, &folder, &form, head, whole, options.visit)
+}
+
+fn cannot_open(name: &str, error: &ArchiveError) -> Failure {
+    Failure::Unreadable(match error {
+        ArchiveError::Io(error) => format!("cannot read {name}: {error}"),
+        ArchiveError::Member { .. } => format!("{name} is no archive of a ledger: {error}"),
+        ArchiveError::Whole(why) => format!("cannot read {name}: {why}"),
+    })
 }
 
 impl Form {

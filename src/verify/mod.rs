@@ -4,6 +4,7 @@
 //! file system of the daemon. Must never follow a link, write a file, or hold more than a few bundles in memory.
 #![forbid(unsafe_code)]
 
+mod archive;
 mod args;
 mod checkpoints;
 mod conduct;
@@ -21,17 +22,18 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+pub use files::{Files, Source};
 pub use findings::{Class, Code, Finding, Report};
 pub use statistics::{Day, Gap, GapKind, PolicyAct, PolicyChange, Statistics, Tally};
-pub use ledger::{Failure, Options, Summary, Verdict, verify_ledger, verify_ledger_at};
+pub use ledger::{Failure, Options, Summary, Verdict, verify_ledger};
 
 use args::{Args, Command};
 
 /// The whole program: arguments, check, output. Exit 0 sound, 1 findings, 2 cannot read or wrong usage, 3 incomplete.
 pub fn run() -> ExitCode {
     let Args { command: Command::Ledger(arguments) } = Args::parse();
-    let (json, at) = (arguments.json, arguments.at);
-    let outcome = arguments.into_options().and_then(|options| verify_ledger_at(&options, at));
+    let json = arguments.json;
+    let outcome = arguments.into_options().and_then(|options| verify_ledger(&options));
     let printed = match &outcome {
         Ok(verdict) => print::verdict(verdict, json),
         Err(failure) => print::failure(failure, json),

@@ -24,6 +24,8 @@ use greffier::core::ledger::tile::{
 };
 use greffier::core::ledger::tree::{Frontier, root_of};
 use greffier::core::time::{BootId, Timestamp};
+use greffier::verify::Files;
+
 use serde_json::value::RawValue;
 
 pub const ORIGIN: &str = "example.org/greffier";
@@ -248,6 +250,24 @@ impl Site {
         let hashes: Vec<Hash> = self.leaves[from..].chunks_exact(span).take(256).map(root_of).collect();
         encode_tile(&hashes).unwrap()
     }
+}
+
+/// The files of a folder, by their paths below it: what the verifier reads from memory.
+pub fn files_of(dir: &Path) -> Files {
+    let mut files = Files::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, fs::read(path).unwrap().into());
+            }
+        }
+    }
+    files
 }
 
 pub fn raw(text: &str) -> Option<Cow<'static, RawValue>> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use greffier::core::ledger::entry::Outcome;
 use greffier::core::time::Timestamp;
-use greffier::verify::{Class, Failure, Options, Verdict, verify_ledger};
+use greffier::verify::{Class, Failure, Options, Source, Verdict, verify_ledger};
 
 use super::{Site, raw};
 
@@ -136,7 +136,7 @@ pub fn long_story() -> Site {
 
 pub fn check_with(site: &Site, dir: &Path, pinned: &[String]) -> Result<Verdict, Failure> {
     let pinned = pinned.iter().map(|text| ("pinned".to_owned(), text.clone())).collect();
-    verify_ledger(&Options { dir: dir.to_owned(), key: site.log.public.clone(), pinned })
+    verify_ledger(&Options { pinned, ..Options::new(Source::Path(dir.to_owned()), site.log.public.clone()) })
 }
 
 pub fn check(site: &Site, dir: &Path) -> Verdict {

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::core::ids::{ClassId, Digest, HoldId, Kind, PurposeId, ZoneId};
+use crate::core::ledger::hash::Hash;
 use crate::core::time::Timestamp;
 
 macro_rules! data {
@@ -59,6 +60,35 @@ data! {
         /// Requests answered with `LedgerUnavailable` meanwhile.
         #[serde(default)]
         turned_away: u64,
+    }
+    /// `ledger.heartbeat`: the service ran, and nothing else was written since the entry before.
+    LedgerHeartbeat {
+        /// While the service runs, some entry is written at least this often, in seconds.
+        interval_s: u64,
+    }
+    /// `ledger.restored`: the ledger was put back from a backup, on purpose; what was known elsewhere is lost here.
+    LedgerRestored {
+        /// `behind`: this ledger had fewer entries than were known; `beside`: it has other entries.
+        why: String,
+        /// Entries of the restored ledger: the number of this entry.
+        size: u64,
+        /// Entries of the signed head that the place outside it knew.
+        known_size: u64,
+        /// Root of that head.
+        known_root: Hash,
+    }
+    /// `ledger.details-destroyed`: details of one bundle of 256 entries, destroyed for good. Each range, `[first, end)`,
+    /// lies in the bundle and counts only the entries in it that carry a detail.
+    DetailsDestroyed {
+        /// Number of the bundle: its first entry is 256 times this.
+        bundle: u64,
+        /// Entries whose details are destroyed, merged and in order. An earlier entry may have named some before.
+        destroyed: Vec<(u64, u64)>,
+        /// Entries whose details stay, encrypted under a new key.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<(u64, u64)>,
+        /// How often details of this bundle have been destroyed: 1 the first time.
+        generation: u64,
     }
     /// `ledger.clock-suspect`, `ledger.clock-confirmed`, `purge.failed`, `access.interrupted`, `recording.rejected`:
     /// a reason from a closed set of words.

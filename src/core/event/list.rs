@@ -5,9 +5,9 @@
 use serde_json::value::RawValue;
 
 use super::data::{
-    Because, HoldLifted, HoldPlaced, LedgerCreated, LedgerRead, LedgerRecovered, LedgerRekeyed,
-    LedgerStarted, LedgerStopped, Nothing, Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched,
-    SourceFacts, StoreDamaged, Usage,
+    Because, DetailsDestroyed, HoldLifted, HoldPlaced, LedgerCreated, LedgerHeartbeat, LedgerRead,
+    LedgerRecovered, LedgerRekeyed, LedgerRestored, LedgerStarted, LedgerStopped, Nothing, Opened, PurgeDone,
+    PurgePlanned, RefusedMany, Sealed, Searched, SourceFacts, StoreDamaged, Usage,
 };
 
 /// Whether an event carries a detail.
@@ -88,10 +88,16 @@ events! {
     LedgerStarted(LedgerStarted) = "ledger.started", Forbidden;
     /// The service stopped in order.
     LedgerStopped(LedgerStopped) = "ledger.stopped", Forbidden;
+    /// The service runs, and nothing else happened since the entry before.
+    LedgerHeartbeat(LedgerHeartbeat) = "ledger.heartbeat", Forbidden;
     /// The epoch key changed. Always the last entry of its batch.
     LedgerRekeyed(LedgerRekeyed) = "ledger.rekeyed", Forbidden;
     /// A torn tail was dropped, or a failed write was overcome.
     LedgerRecovered(LedgerRecovered) = "ledger.recovered", Forbidden;
+    /// The ledger was put back from a backup, and the administrator accepted what that lost.
+    LedgerRestored(LedgerRestored) = "ledger.restored", Forbidden;
+    /// Details of a bundle came to the end of their time and are destroyed.
+    LedgerDetailsDestroyed(DetailsDestroyed) = "ledger.details-destroyed", Forbidden;
     /// The wall clock jumped: no purge until it is trusted again.
     LedgerClockSuspect(Because) = "ledger.clock-suspect", Forbidden;
     /// The wall clock is trusted again.

@@ -2,7 +2,9 @@
 
 use super::violation::{Contradiction, Violation};
 use super::{OpenSession, Recording, State};
-use crate::core::event::{Event, HoldPlaced, Opened, Outcome, PurgePlanned, Record, Sealed, Subject};
+use crate::core::event::{
+    DetailsDestroyed, Event, HoldPlaced, Opened, Outcome, PurgePlanned, Record, Sealed, Subject,
+};
 use crate::core::ids::{RecordingId, SessionId, SourceId};
 use crate::core::register::holds::Hold;
 use crate::core::retention::LastSeen;
@@ -37,6 +39,7 @@ impl State {
             Event::LedgerStopped(_) => self.set(|state| state.running = false),
             Event::LedgerClockSuspect(_) => self.set(|state| state.clock_suspect = true),
             Event::LedgerClockConfirmed(_) => self.set(|state| state.clock_suspect = false),
+            Event::LedgerDetailsDestroyed(destroyed) => self.destroy_details(record.seq, destroyed),
             Event::PolicyLoaded(_) => {
                 self.set(|state| state.policy = record.policy.map(|digest| (digest, record.seq)))
             }
@@ -68,7 +71,9 @@ impl State {
             Event::PurgeDone(_) => self.finish_purge(record.time, subject),
             // What these say is for readers; no later decision rests on it.
             Event::LedgerRekeyed(_)
+            | Event::LedgerHeartbeat(_)
             | Event::LedgerRecovered(_)
+            | Event::LedgerRestored(_)
             | Event::LedgerRead(_)
             | Event::PolicyRefused(_)
             | Event::RecordingRejected(_)
@@ -189,6 +194,20 @@ impl State {
         while self.purges_by_day.len() > Self::HISTORY_DAYS {
             self.purges_by_day.pop_first();
         }
+        Ok(())
+    }
+
+    /// What a decision to come may need in clear must not go: the policy in force, standing holds, running sessions.
+    fn destroy_details(&mut self, seq: u64, destroyed: &DetailsDestroyed) -> Step {
+        self.details.check(seq, destroyed).map_err(Contradiction::OutOfPlace)?;
+        let gone = |entry: u64| destroyed.destroyed.iter().any(|&(first, end)| first <= entry && entry < end);
+        let needed = self.policy_entry().is_some_and(gone)
+            || self.sessions.values().any(|session| gone(session.granted_by_entry))
+            || self.holds.iter().any(|(_, hold)| gone(hold.placed_by_entry));
+        if needed {
+            return Err(Contradiction::OutOfPlace("it destroys a detail of something that has not ended"));
+        }
+        self.details.destroy(destroyed);
         Ok(())
     }
 

@@ -5,10 +5,12 @@
 //! Must never need a detail: details are destroyed, the fold goes on.
 
 mod apply;
+mod details;
 #[cfg(test)]
 mod tests;
 mod violation;
 
+pub use details::{DestroyedDetails, DetailKey};
 pub use violation::{Rule, Violation};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -81,6 +83,7 @@ pub struct State {
     holds: Holds,
     sessions: BTreeMap<SessionId, OpenSession>,
     purges_by_day: BTreeMap<i64, u64>,
+    details: DestroyedDetails,
 }
 
 impl State {
@@ -149,6 +152,10 @@ impl State {
     /// The sessions that run.
     pub fn sessions(&self) -> &BTreeMap<SessionId, OpenSession> {
         &self.sessions
+    }
+    /// Which details are destroyed for good.
+    pub fn destroyed_details(&self) -> &DestroyedDetails {
+        &self.details
     }
     /// Purges done per day (days since 1970, UTC) over the last [`State::HISTORY_DAYS`] days with any.
     pub fn purges_by_day(&self) -> &BTreeMap<i64, u64> {

@@ -34,7 +34,7 @@ use crate::shell::clock::SystemClock;
 use crate::shell::crypt::{MasterKey, Secret, Signer};
 use crate::shell::disk::ledger_files::{Faults, LedgerDir};
 use crate::shell::disk::slots::KeySlots;
-use crate::verify::{Class, Options, verify_ledger};
+use crate::verify::{Class, Options, Source, verify_ledger};
 
 const ORIGIN: &str = "example.org/greffier";
 
@@ -132,7 +132,7 @@ impl Site {
 
     /// The verifier finds nothing at all, and has read `size` entries.
     fn verify(&self, size: u64) {
-        let options = Options { dir: self.ledger_dir(), key: self.log_key.clone(), pinned: Vec::new() };
+        let options = Options::new(Source::Path(self.ledger_dir()), self.log_key.clone());
         let verdict = verify_ledger(&options).unwrap();
         let findings = verdict.report.findings();
         // The drafts here are those of the writer's own tests: no source is registered, no policy loaded, no plan run.

@@ -1,7 +1,7 @@
 //! When the service ran: starts, stops, crashes, silence. Every time in which it was away must be visible.
 //!
 //! Time within a run is measured by the clock since boot, which nobody sets. Entries that a start writes before it says so
-//! (`ledger.recovered`, `ledger.rekeyed`, `ledger.clock-suspect`) count for neither run until it does.
+//! (`ledger.recovered`, `ledger.rekeyed`, `ledger.clock-suspect`, `ledger.restored`) count for neither run until it does.
 
 use super::{Findings, Seen, duration};
 use crate::core::event::Event;
@@ -47,6 +47,7 @@ impl Service {
                 | Event::LedgerRecovered(_)
                 | Event::LedgerRekeyed(_)
                 | Event::LedgerClockSuspect(_)
+                | Event::LedgerRestored(_)
         );
         match &record.event {
             Event::LedgerStarted(started) if seen.took_effect() => {
@@ -63,6 +64,17 @@ impl Service {
                 self.run = None;
                 self.interval_micros = None;
                 self.start_missed = false;
+            }
+            Event::LedgerHeartbeat(beat) => {
+                let seconds = i64::try_from(beat.interval_s).unwrap_or(i64::MAX);
+                self.interval_micros = Some(seconds.saturating_mul(1_000_000));
+            }
+            Event::LedgerRestored(restored) => {
+                let sentence = format!(
+                    "the ledger was put back from a backup: {} entries were known elsewhere, {} were left",
+                    restored.known_size, restored.size
+                );
+                found.push((Code::LedgerRestored, sentence));
             }
             Event::LedgerRecovered(recovered) => {
                 if let Some(since) = recovered.since {

@@ -106,9 +106,8 @@ fn inv4_a_head_once_signed_is_never_signed_again_with_other_content() {
     run.record([plain("after")]);
     assert_eq!(run.names()[..3], ["ledger.created", "policy.refused", "ledger.recovered"]);
     let options = Options {
-        dir: site.ledger_dir(),
-        key: site.log_key.clone(),
         pinned: vec![("the head in doubt".into(), head)],
+        ..Options::new(Source::Path(site.ledger_dir()), site.log_key.clone())
     };
     assert_eq!(verify_ledger(&options).unwrap().exit_code(), 0);
     run.stop();
