@@ -52,6 +52,12 @@ impl Details {
         self.absent
     }
 
+    /// The detail of entry `seq`, if it comes next and is the one that the entry commits to.
+    pub fn peek(&self, seq: u64, commitment: Option<Hash>) -> Option<Vec<u8>> {
+        let line = self.next.as_ref().filter(|line| line.seq == Some(seq))?;
+        (commitment? == detail_commitment(&line.text)).then(|| line.text.clone())
+    }
+
     /// Takes the detail of entry `seq`, if one is here, and compares it with the commitment.
     pub fn check(&mut self, seq: u64, commitment: Option<Hash>, report: &mut Report) -> io::Result<()> {
         self.pass_over_before(seq, report)?;

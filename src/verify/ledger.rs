@@ -10,6 +10,7 @@ use super::checkpoints::{Checkpoints, Keys, read_signed_by_log};
 use super::details::{DETAILS_FILE, Details};
 use super::files::{FileError, Folder, Source};
 use super::findings::{Class, Code, Report, sentence};
+use super::statistics::Statistics;
 use super::source::{Bundle, Bundles, Loaded};
 use super::walk::Walk;
 use crate::core::ledger::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
@@ -18,6 +19,7 @@ use crate::core::ledger::hash::Hash;
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
 use crate::core::ledger::tail::{FrameKind, HEADER_BYTES, TailError, TailHeader, log_id, recover, scan};
 use crate::core::ledger::tile::FULL_U64;
+use crate::core::time::Timestamp;
 
 /// What to check, and against what.
 #[derive(Debug, Clone)]
@@ -28,6 +30,8 @@ pub struct Options {
     pub key: VerifierKey,
     /// Checkpoints from earlier visits: name for messages, text.
     pub pinned: Vec<(String, String)>,
+    /// The time of the visit: what should have been purged, or written, by then. `None`: the time of the last entry.
+    pub visit: Option<Timestamp>,
     /// Whose cosignatures the heads must carry, as a C2SP tlog-policy: name for messages, text.
     pub policy: Option<(String, String)>,
     /// The state directory whose `objects/` is compared with the ledger.
@@ -52,6 +56,7 @@ impl Options {
             source,
             key,
             pinned: Vec::new(),
+            visit: None,
             policy: None,
             store: None,
             scratch: Self::SCRATCH.into(),
@@ -116,6 +121,8 @@ pub struct Verdict {
     pub report: Report,
     /// What was checked.
     pub summary: Summary,
+    /// What the entries tell in numbers, up to the first that could not be read.
+    pub statistics: Statistics,
 }
 
 impl Verdict {
@@ -171,7 +178,7 @@ pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
         }
         Form::Export { .. } => None,
     };
-    finish(walk, &folder, &form, head, whole)
+    finish(walk, &folder, &form, head, whole, options.visit)
 }
 
 fn cannot_open(name: &str, error: &ArchiveError) -> Failure {
@@ -357,6 +364,7 @@ fn finish(
     form: &Form,
     head: Option<Checkpoint>,
     whole: bool,
+    visit: Option<Timestamp>,
 ) -> Result<Verdict, Failure> {
     let size = walk.tree.size();
     // Where the ledger ends is known only if the head or the whole tail said it.
@@ -396,5 +404,6 @@ fn finish(
         details_matched: walk.details.matched(),
         details_absent: walk.details.absent(),
     };
-    Ok(Verdict { report: walk.report, summary })
+    let statistics = walk.conduct.finish(visit, &mut walk.report);
+    Ok(Verdict { report: walk.report, summary, statistics })
 }

@@ -14,6 +14,7 @@ mod findings;
 mod ledger;
 mod print;
 mod source;
+mod statistics;
 mod tiles;
 mod walk;
 
@@ -23,6 +24,7 @@ use clap::Parser as _;
 
 pub use files::{Files, Source};
 pub use findings::{Class, Code, Finding, Report};
+pub use statistics::{Day, Gap, GapKind, PolicyAct, PolicyChange, Statistics, Tally};
 pub use ledger::{Failure, Options, Summary, Verdict, verify_ledger};
 
 use args::{Args, Command};

@@ -33,7 +33,7 @@ pub struct Walk {
     pub blind_from: Option<u64>,
     folder: Folder,
     filed: u64,
-    conduct: Conduct,
+    pub conduct: Conduct,
     before: Option<Clocks>,
 }
 
@@ -202,6 +202,7 @@ impl Walk {
             return self.lose_sight(seq);
         }
         self.judge_time(&entry);
+        let policy = (entry.event == "policy.loaded").then(|| self.details.peek(seq, entry.detail)).flatten();
         self.details.check(seq, entry.detail, &mut self.report)?;
         if self.blind_from.is_some() {
             return Ok(());
@@ -210,6 +211,9 @@ impl Walk {
             self.report.add(Code::KeyAnnouncement, seq, error.why);
         }
         self.conduct.judge(&entry, &mut self.report);
+        if let Some(text) = policy {
+            self.conduct.policy_text(&text);
+        }
         Ok(())
     }
 

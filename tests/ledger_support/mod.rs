@@ -13,6 +13,7 @@ use std::fs;
 use std::path::Path;
 
 use ed25519_dalek::{Signer, SigningKey};
+use greffier::core::ids::Digest;
 use greffier::core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use greffier::core::ledger::entry::{Entry, Outcome};
 use greffier::core::ledger::hash::{Hash, detail_commitment, empty_hash, leaf_hash};
@@ -56,6 +57,10 @@ pub struct Site {
     /// Signed heads kept for ever: `checkpoints/<size>`.
     pub kept: Vec<(u64, String)>,
     pub time_micros: i64,
+    /// What every entry names as the policy in force.
+    pub policy: Option<Digest>,
+    /// When the last recording was sealed.
+    pub sealed_micros: i64,
 }
 
 impl Site {
@@ -71,6 +76,8 @@ impl Site {
             details: Vec::new(),
             kept: Vec::new(),
             time_micros: START_MICROS,
+            policy: None,
+            sealed_micros: START_MICROS,
         };
         let data = format!(
             r#"{{"origin":"{ORIGIN}","log_key":"{}","epoch_key":"{}"}}"#,
@@ -105,7 +112,7 @@ impl Site {
             session: None,
             purpose: None,
             reason: None,
-            policy: None,
+            policy: self.policy,
             data: None,
             detail: None,
         };
