@@ -306,7 +306,6 @@ class Conduct:
         self.start_missing = False
         self.interval = None
         self.before = None
-        self.destroyed = {}
 
     def judge(self, e):
         add = lambda code: self.found.add((code, e.seq))
@@ -392,11 +391,11 @@ class Conduct:
     def on_ledger_details_destroyed(self, e, add):
         first = e.data["bundle"] * 256
         ranges = e.data["destroyed"]
-        if not ranges or any(not first <= a < b <= min(first + 256, e.seq) for a, b in ranges):
+        ranges = ranges + e.data.get("kept", [])
+        if not e.data["destroyed"] or first + 256 > e.seq:
             add("event-out-of-place")
-            return
-        for a, b in ranges:
-            self.destroyed.update(dict.fromkeys(range(a, b), e.seq))
+        elif any(not first <= a < b <= first + 256 for a, b in ranges):
+            add("event-out-of-place")
 
     def on_source_registered(self, e, add):
         if e.source is None:
@@ -606,8 +605,9 @@ class Ledger:
             for seq in range(256 * n, 256 * n + width):
                 length = int.from_bytes(raw[at : at + 2], "big")
                 if len(raw) < at + 2 + length or len(raw) < at + 2:
+                    # Where in the bundle the first wrong length stood, nothing tells: none of it is judged.
                     self.add("entry-damaged", seq)
-                    return lines, False
+                    return lines[: 256 * n], False
                 lines.append(raw[at + 2 : at + 2 + length])
                 at += 2 + length
             if exact and at != len(raw):
@@ -717,7 +717,7 @@ class Ledger:
         if conduct.before and self.readable:
             conduct.finish()
 
-    def check_details(self, size, conduct):
+    def check_details(self, size):
         raw = self.read("details.jsonl")
         if not raw:
             return
@@ -736,8 +736,6 @@ class Ledger:
             if seq in self.damaged:
                 continue
             if seq <= last or commitments.get(seq) != sha256(b"\2", line):
-                self.add("detail-damaged", seq)
-            elif seq in conduct.destroyed:
                 self.add("detail-damaged", seq)
             last = max(last, seq)
 
@@ -825,7 +823,7 @@ class Ledger:
         self.check_policy(note)
         self.check_checkpoints(leaves, whole_ledger)
         if whole_ledger:
-            self.check_details(note.size, conduct)
+            self.check_details(note.size)
 
     def verify_live(self, tail, conduct):
         body, crc = tail[:4092], tail[4092:4096]

@@ -139,7 +139,6 @@ fn tree_right_chain_wrong() -> Vector {
     let mut site = life();
     let wrong = leaf_hash(b"another entry");
     let seq = site.add("ledger.clock-confirmed", |entry| {
-        entry.policy = super::life::POLICY.parse().ok();
         entry.prev = wrong;
         entry.data = super::ledger_support::raw(r#"{"why":"synchronised"}"#);
     });

@@ -93,7 +93,6 @@ fn announcements() -> Vec<Vector> {
         let mut site = day();
         let data = format!(r#"{{"epoch_key":"{announced}"}}"#);
         let seq = site.add("ledger.rekeyed", |entry| {
-            entry.policy = super::life::POLICY.parse().ok();
             entry.data = raw(&data);
         });
         Vector::of(name, what, &site).finds(&[("key-announcement", Some(seq))])
@@ -137,7 +136,6 @@ fn announcements() -> Vec<Vector> {
             let mut site = day();
             let data = format!(r#"{{"origin":"{ORIGIN}","log_key":"{own}","epoch_key":"{}"}}"#, Key::new(9).public);
             site.add("ledger.created", |entry| {
-                entry.policy = super::life::POLICY.parse().ok();
                 entry.data = raw(&data);
             });
             site

@@ -31,33 +31,29 @@ pub mod at {
     pub const SIZE: u64 = 19;
 }
 
-/// Everything but the columns that the event needs: also the policy in force.
-fn under(entry: &mut Entry<'_>) {
-    entry.policy = POLICY.parse().ok();
-}
-
 /// About the recording.
-fn about(entry: &mut Entry<'_>, recording: &str) {
-    under(entry);
+pub fn about(entry: &mut Entry<'_>, recording: &str) {
     entry.recording = recording.parse().ok();
     entry.source = "entrance".parse().ok();
 }
 
 pub fn fact(site: &mut Site, event: &str, data: &str) -> u64 {
-    site.add(event, |entry| {
-        under(entry);
-        entry.data = raw(data);
-    })
+    site.add(event, |entry| entry.data = raw(data))
 }
 
-/// With one more detail line than the event needs none: what somebody did.
+/// What somebody did: with a detail.
 pub fn act(site: &mut Site, event: &str, data: Option<&str>, change: impl FnOnce(&mut Entry<'_>)) -> u64 {
     let text = format!("as {event} at {}", site.size());
     site.add_with_detail(event, &text, |entry| {
-        under(entry);
         entry.data = data.and_then(raw);
         change(entry);
     })
+}
+
+/// A policy comes into force; the entries after it name it.
+pub fn load_policy(site: &mut Site, digest: &str) -> u64 {
+    site.policy = digest.parse().ok();
+    act(site, "policy.loaded", None, |_| ())
 }
 
 pub fn seal(site: &mut Site, recording: &str) -> u64 {
@@ -134,9 +130,8 @@ pub fn morning() -> Site {
     let mut site = Site::new();
     site.add("ledger.started", |entry| entry.data = raw(r#"{"version":"0.1.0"}"#));
     site.rekey();
-    act(&mut site, "policy.loaded", None, |_| ());
+    load_policy(&mut site, POLICY);
     site.add("source.registered", |entry| {
-        under(entry);
         entry.source = "entrance".parse().ok();
         entry.data = raw(r#"{"kind":"footage","zone":"door","purposes":["protection"],"class":"short"}"#);
     });
@@ -149,6 +144,7 @@ pub fn morning() -> Site {
 pub fn day() -> Site {
     let mut site = morning();
     act(&mut site, "access.searched", Some(r#"{"what":"search","sources":["entrance"]}"#), |entry| {
+        entry.outcome = Outcome::Granted;
         entry.purpose = "protection".parse().ok();
         entry.reason = "theft".parse().ok();
     });
@@ -162,9 +158,15 @@ pub fn day() -> Site {
     site
 }
 
+/// Time passes.
+pub fn days_later(site: &mut Site, days: i64) {
+    site.time_micros += days * DAY;
+}
+
 /// To the morning of the day on which the recording must be purged.
 pub fn a_month_later(site: &mut Site) {
-    site.time_micros += 32 * DAY - 3600 * 1_000_000;
+    days_later(site, 32);
+    site.time_micros -= 3600 * 1_000_000;
     assert!(Timestamp::from_micros(site.time_micros).unwrap() < LATEST.parse().unwrap());
 }
 

@@ -1,7 +1,7 @@
 //! Ledgers in which nothing is wrong: a reader that finds something here is wrong itself.
 
 use super::ledger_support::{Site, raw};
-use super::life::{self, act, confirm, day, fact, life, long_life, morning, session, start};
+use super::life::{self, confirm, day, fact, life, load_policy, long_life, morning, session, start};
 use super::vector::Vector;
 use greffier::core::ledger::entry::Outcome;
 
@@ -50,7 +50,6 @@ pub fn all() -> Vec<Vector> {
     for event in ["ledger.clock-suspect", "ledger.clock-confirmed"] {
         let seq = site.size();
         site.add(event, |entry| {
-            entry.policy = life::POLICY.parse().ok();
             entry.up_micros = up(seq);
             entry.data = raw(r#"{"why":"synchronised"}"#);
         });
@@ -63,20 +62,34 @@ pub fn all() -> Vec<Vector> {
     fact(&mut site, "ledger.started", r#"{"version":"0.1.0","after_crash":true}"#);
     fact(&mut site, "ledger.recovered", r#"{"why":"torn-tail","dropped_bytes":812,"turned_away":0}"#);
     site.add("access.interrupted", |entry| {
-        entry.policy = life::POLICY.parse().ok();
         entry.recording = life::RECORDING.parse().ok();
         entry.source = "entrance".parse().ok();
         entry.session = life::SESSION.parse().ok();
         entry.data = raw(r#"{"why":"service-crashed"}"#);
     });
-    all.push(Vector::of("sound-crash", "after a crash the session is closed by ledger.recovered's neighbour", &site));
+    all.push(Vector::of("sound-crash", "after a crash a start says so, and an entry that the session was interrupted", &site));
 
     let mut site = morning();
-    act(&mut site, "policy.loaded", None, |entry| entry.policy = life::OTHER_POLICY.parse().ok());
-    site.add("source.retired", |entry| {
-        entry.policy = life::OTHER_POLICY.parse().ok();
-        entry.source = "entrance".parse().ok();
-    });
+    load_policy(&mut site, life::OTHER_POLICY);
+    site.add("source.retired", |entry| entry.source = "entrance".parse().ok());
     all.push(Vector::of("sound-policy-change", "another policy is loaded, and an entry says so", &site));
+
+    // The first bundle is full only when 256 entries are there.
+    let mut site = long_life();
+    start(&mut site);
+    // What the policy in force says must stay.
+    let data = r#"{"bundle":0,"destroyed":[[4,256]],"kept":[[3,4]],"generation":1}"#;
+    fact(&mut site, "ledger.details-destroyed", data);
+    site.details.retain(|(seq, _)| *seq == 3 || *seq >= 256);
+    all.push(Vector::of("sound-details-destroyed", "the details of a bundle are destroyed, and an entry says so", &site));
+
+    let mut site = day();
+    start(&mut site);
+    for _ in 0..3 {
+        fact(&mut site, "ledger.heartbeat", r#"{"interval_s":3600}"#);
+        site.time_micros += 3600 * 1_000_000;
+    }
+    confirm(&mut site);
+    all.push(Vector::of("sound-heartbeats", "nothing happens, and every hour an entry says so", &site));
     all
 }
