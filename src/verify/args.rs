@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use super::files::Source;
 use super::ledger::{Failure, Options};
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
+use crate::core::time::Timestamp;
 
 /// Checks a ledger of greffier on any computer, trusting only the key you bring.
 #[derive(Debug, Parser)]
@@ -38,13 +39,16 @@ pub struct LedgerArgs {
     /// A checkpoint you kept from an earlier visit; the ledger must contain it
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// The time of your visit (RFC 3339): what should have been purged, or written, by then; else that of the last entry
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
     /// Where a compressed archive is unpacked, to a file without a name
     #[arg(long, value_name = "DIR", default_value = Options::SCRATCH)]
     scratch: PathBuf,
     /// Most bytes that an archive may unpack to
     #[arg(long, value_name = "BYTES", default_value_t = Options::MAX_UNPACKED_BYTES)]
     max_unpacked: u64,
-    /// One JSON object a line: each finding, then the result
+    /// One JSON object: the verdict, the findings, the figures
     #[arg(long)]
     pub json: bool,
 }
@@ -56,7 +60,7 @@ impl LedgerArgs {
         let pinned = self.checkpoint.iter().map(|path| read_text(path)).collect::<Result<_, _>>()?;
         let source = if self.ledger.as_os_str() == "-" { Source::Stdin } else { Source::Path(self.ledger) };
         let (scratch, max_unpacked_bytes) = (self.scratch, self.max_unpacked);
-        Ok(Options { pinned, scratch, max_unpacked_bytes, ..Options::new(source, key) })
+        Ok(Options { pinned, visit: self.at, scratch, max_unpacked_bytes, ..Options::new(source, key) })
     }
 }
 

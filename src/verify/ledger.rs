@@ -10,6 +10,7 @@ use super::files::{FileError, Folder, Source};
 use super::findings::{Class, Code, Report, sentence};
 use super::pipeline;
 use super::source::{Bundle, Feed, Loaded};
+use super::statistics::Statistics;
 use super::tail::{check_tail, read_header};
 use super::walk::Walk;
 use crate::core::ledger::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
@@ -17,6 +18,7 @@ use crate::core::ledger::epoch::EpochKeys;
 use crate::core::ledger::hash::Hash;
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
 use crate::core::ledger::tail::TailHeader;
+use crate::core::time::Timestamp;
 
 /// What to check, and against what.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct Options {
     pub key: VerifierKey,
     /// Checkpoints from earlier visits: name for messages, text.
     pub pinned: Vec<(String, String)>,
+    /// The time of the visit: what should have been purged, or written, by then. `None`: the time of the last entry.
+    pub visit: Option<Timestamp>,
     /// Whose cosignatures the heads must carry, as a C2SP tlog-policy: name for messages, text.
     pub policy: Option<(String, String)>,
     /// The state directory whose `objects/` is compared with the ledger.
@@ -51,6 +55,7 @@ impl Options {
             source,
             key,
             pinned: Vec::new(),
+            visit: None,
             policy: None,
             store: None,
             scratch: Self::SCRATCH.into(),
@@ -115,6 +120,8 @@ pub struct Verdict {
     pub report: Report,
     /// What was checked.
     pub summary: Summary,
+    /// What the entries tell in numbers, up to the first that could not be read.
+    pub statistics: Statistics,
 }
 
 impl Verdict {
@@ -172,7 +179,7 @@ pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
         }
         Form::Export { .. } => None,
     };
-    finish(walk, &folder, &form, head, feed.into_lines().filter(|_| whole), whole)
+    finish(walk, &folder, &form, head, feed.into_lines().filter(|_| whole), whole, options.visit)
 }
 
 fn cannot_open(name: &str, error: &ArchiveError) -> Failure {
@@ -282,6 +289,7 @@ fn finish(
     head: Option<Checkpoint>,
     mut lines: Option<Lines>,
     whole: bool,
+    visit: Option<Timestamp>,
 ) -> Result<Verdict, Failure> {
     let size = walk.tree.size();
     // Where the ledger ends is known only if the head or the whole tail said it.
@@ -325,5 +333,6 @@ fn finish(
         details_matched: walk.details.matched(),
         details_absent: walk.details.absent(),
     };
-    Ok(Verdict { report: walk.report, summary })
+    let statistics = walk.conduct.finish(visit, &mut walk.report);
+    Ok(Verdict { report: walk.report, summary, statistics })
 }

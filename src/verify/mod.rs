@@ -15,6 +15,7 @@ mod ledger;
 mod pipeline;
 mod print;
 mod source;
+mod statistics;
 mod tail;
 mod tiles;
 mod walk;
@@ -26,6 +27,7 @@ use clap::Parser as _;
 pub use files::{Files, Source};
 pub use findings::{Class, Code, Finding, Report};
 pub use ledger::{Failure, Options, Summary, Verdict, verify_ledger};
+pub use statistics::{Day, Gap, GapKind, PolicyAct, PolicyChange, Statistics, Tally};
 
 use args::{Args, Command};
 

@@ -11,6 +11,7 @@ use super::findings::{Code, Report, sentence};
 use super::ledger::Failure;
 use super::source::{Bundle, Clocks, Facts, Sealed};
 use super::tiles::{Tile, Tiles};
+use crate::core::event::{Event, EventError, Record};
 use crate::core::ledger::entry::{Entry, EntryError};
 use crate::core::ledger::epoch::EpochKeys;
 use crate::core::ledger::hash::{Hash, empty_hash};
@@ -100,7 +101,7 @@ impl Walk {
                 if let Some(entry) = &fact.announces {
                     self.note_keys(entry);
                 }
-                self.conduct.judge_record(seq, fact.record, &mut self.report);
+                self.judge_conduct(seq, fact.record, fact.detail, bundle);
             }
             if let (None, Some((_, leaf))) = (root, bundle.entry(place)) {
                 self.advance(leaf)?;
@@ -239,7 +240,22 @@ impl Walk {
             return;
         }
         self.note_keys(&entry);
-        self.conduct.judge(&entry, &mut self.report);
+        let commitment = entry.detail;
+        self.judge_conduct(seq, Record::of(entry), commitment, bundle);
+    }
+
+    fn judge_conduct(
+        &mut self,
+        seq: u64,
+        record: Result<Record, EventError>,
+        commitment: Option<Hash>,
+        bundle: &Bundle,
+    ) {
+        let loads_policy = record.as_ref().is_ok_and(|record| matches!(record.event, Event::PolicyLoaded(_)));
+        self.conduct.judge(seq, record, &mut self.report);
+        if let Some(text) = loads_policy.then(|| bundle.details.text_of(seq, commitment)).flatten() {
+            self.conduct.policy_text(text);
+        }
     }
 
     fn note_keys(&mut self, entry: &Entry<'_>) {

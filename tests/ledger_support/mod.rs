@@ -13,6 +13,7 @@ use std::fs;
 use std::path::Path;
 
 use ed25519_dalek::{Signer, SigningKey};
+use greffier::core::ids::Digest;
 use greffier::core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use greffier::core::ledger::details::encode_details;
 use greffier::core::ledger::entry::{Entry, Outcome};
@@ -58,6 +59,10 @@ pub struct Site {
     /// Signed heads kept for ever: `checkpoints/<size>`.
     pub kept: Vec<(u64, String)>,
     pub time_micros: i64,
+    /// What every entry names as the policy in force.
+    pub policy: Option<Digest>,
+    /// When the last recording was sealed.
+    pub sealed_micros: i64,
 }
 
 impl Site {
@@ -73,6 +78,8 @@ impl Site {
             details: Vec::new(),
             kept: Vec::new(),
             time_micros: START_MICROS,
+            policy: None,
+            sealed_micros: START_MICROS,
         };
         let data = format!(
             r#"{{"origin":"{ORIGIN}","log_key":"{}","epoch_key":"{}"}}"#,
@@ -107,7 +114,7 @@ impl Site {
             session: None,
             purpose: None,
             reason: None,
-            policy: None,
+            policy: self.policy,
             data: None,
             detail: None,
         };
