@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 
 use super::files::Source;
 use super::ledger::{Failure, Options};
-use crate::core::time::Timestamp;
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
+use crate::core::time::Timestamp;
 
 /// Checks a ledger of greffier on any computer, trusting only the key you bring.
 #[derive(Debug, Parser)]

@@ -11,8 +11,7 @@ mod sources;
 
 use super::findings::{Code, Report, sentence};
 use super::statistics::Statistics;
-use crate::core::event::{Detail, DetailRule, Event, Outcome, Record};
-use crate::core::ledger::entry::Entry;
+use crate::core::event::{Detail, DetailRule, Event, EventError, Outcome, Record};
 use crate::core::policy::{Policy, PolicyFile};
 use crate::core::state::{Rule, State};
 use crate::core::time::Timestamp;
@@ -52,10 +51,9 @@ impl Seen<'_> {
 type Findings = Vec<(Code, String)>;
 
 impl Conduct {
-    /// Takes in the next entry and reports what it breaks.
-    pub fn judge(&mut self, entry: &Entry<'_>, report: &mut Report) {
-        let seq = entry.seq;
-        let mut record = match Record::from_entry(entry) {
+    /// Takes in entry `seq`, the next one, and reports what it breaks.
+    pub fn judge(&mut self, seq: u64, record: Result<Record, EventError>, report: &mut Report) {
+        let mut record = match record {
             Ok(record) => record,
             Err(error) => {
                 self.statistics.unknown_events += 1;
@@ -84,6 +82,11 @@ impl Conduct {
         for (code, sentence) in found {
             report.add(code, seq, sentence);
         }
+    }
+
+    /// The archive as told so far.
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     /// The text of the policy that the entry just judged puts in force, when its detail is here in clear and matches.
@@ -116,7 +119,9 @@ fn judge_outcome(seen: &Seen<'_>, found: &mut Findings) {
     use Outcome::{Denied, Done, Failed, Granted};
     let event = &seen.record.event;
     let possible: &[Outcome] = match event {
-        Event::AccessOpened(_) | Event::AccessSearched(_) | Event::LedgerRead(_) => &[Granted, Denied, Failed],
+        Event::AccessOpened(_) | Event::AccessSearched(_) | Event::LedgerRead(_) => {
+            &[Granted, Denied, Failed]
+        }
         Event::AccessClosed(_) => &[Done, Failed],
         Event::AccessRefusedMany(_) | Event::GuardForeignAccess(_) => &[Denied],
         Event::PolicyRefused(_) => &[Denied, Failed],
@@ -152,7 +157,12 @@ fn code(rule: Rule) -> Code {
 /// A length of time in words, for sentences: the two largest units.
 pub(super) fn duration(micros: i64) -> String {
     let seconds = micros.max(0) / 1_000_000;
-    let units = [("d", seconds / 86_400), ("h", seconds / 3600 % 24), ("min", seconds / 60 % 60), ("s", seconds % 60)];
+    let units = [
+        ("d", seconds / 86_400),
+        ("h", seconds / 3600 % 24),
+        ("min", seconds / 60 % 60),
+        ("s", seconds % 60),
+    ];
     let mut words = units.iter().skip_while(|(_, n)| *n == 0).take(2).filter(|(_, n)| *n > 0);
     let first = words.next().map(|(unit, n)| format!("{n} {unit}"));
     match (first, words.next()) {

@@ -12,9 +12,11 @@ mod details;
 mod files;
 mod findings;
 mod ledger;
+mod pipeline;
 mod print;
 mod source;
 mod statistics;
+mod tail;
 mod tiles;
 mod walk;
 
@@ -24,8 +26,8 @@ use clap::Parser as _;
 
 pub use files::{Files, Source};
 pub use findings::{Class, Code, Finding, Report};
-pub use statistics::{Day, Gap, GapKind, PolicyAct, PolicyChange, Statistics, Tally};
 pub use ledger::{Failure, Options, Summary, Verdict, verify_ledger};
+pub use statistics::{Day, Gap, GapKind, PolicyAct, PolicyChange, Statistics, Tally};
 
 use args::{Args, Command};
 
