@@ -6,6 +6,7 @@
 
 mod archive;
 mod args;
+mod bundle;
 mod checkpoints;
 mod conduct;
 mod details;
@@ -14,6 +15,8 @@ mod findings;
 mod ledger;
 mod pipeline;
 mod print;
+mod receipt;
+mod single;
 mod source;
 mod statistics;
 mod tail;
@@ -33,7 +36,11 @@ use args::{Args, Command};
 
 /// The whole program: arguments, check, output. Exit 0 sound, 1 findings, 2 cannot read or wrong usage, 3 incomplete.
 pub fn run() -> ExitCode {
-    let Args { command: Command::Ledger(arguments) } = Args::parse();
+    let arguments = match Args::parse().command {
+        Command::Ledger(arguments) => arguments,
+        Command::Receipt(arguments) => return receipt::run(&arguments),
+        Command::Bundle(arguments) => return bundle::run(&arguments),
+    };
     let json = arguments.json;
     let outcome = arguments.into_options().and_then(|options| verify_ledger(&options));
     let printed = match &outcome {

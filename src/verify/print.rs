@@ -81,6 +81,6 @@ fn as_json(verdict: &Verdict, out: &mut impl io::Write) -> io::Result<()> {
     writeln!(out, "{line}")
 }
 
-fn tame(text: &str) -> String {
+pub fn tame(text: &str) -> String {
     text.chars().take(MAX_SENTENCE_CHARS).map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
 }
