@@ -37,8 +37,8 @@ fn head(user: &User) -> Checkpoint {
 
 /// The epoch key in force, as the ledger announces it.
 fn epoch_key(house: &House) -> String {
-    let keys = house.durable().into_iter().map(|entry| entry.data("epoch_key"));
-    keys.filter(|key| !key.is_empty()).last().unwrap()
+    let mut keys = house.durable().into_iter().map(|entry| entry.data("epoch_key"));
+    keys.rfind(|key| !key.is_empty()).unwrap()
 }
 
 fn verify(house: &House, text: &str, more: &[&str]) -> Output {

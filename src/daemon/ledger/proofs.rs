@@ -11,7 +11,7 @@ use super::Head;
 use super::read::{Reader, damaged};
 use super::writer::BUNDLE;
 use crate::core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
-use crate::core::ledger::hash::{Hash, leaf_hash};
+use crate::core::ledger::hash::Hash;
 use crate::core::ledger::proof::{Plan, TileAt, verify_consistency};
 use crate::core::ledger::receipt::Receipt;
 use crate::core::ledger::tile::{
@@ -122,19 +122,16 @@ impl Reader {
     fn extend(&self, level: u8, n: u64, width: usize, hashes: &mut Vec<Hash>) -> io::Result<()> {
         let missing = (n * FULL_U64 + hashes.len() as u64)..(n * FULL_U64 + width as u64);
         let Some(below) = level.checked_sub(1) else {
-            let lines: Vec<_> = {
-                let recent = self.ledger.shared.recent();
-                let skip = missing.start.checked_sub(recent.base).and_then(|skip| usize::try_from(skip).ok());
-                let Some(skip) = skip else {
-                    // Its bundle was written to a file since we looked.
-                    drop(recent);
-                    *hashes = self.tile_file(level, n)?.ok_or_else(|| gone(level, n))?;
-                    return Ok(());
-                };
-                let lines = recent.stored.iter().skip(skip).map(|stored| stored.line.clone());
-                lines.take(width - hashes.len()).collect()
+            let recent = self.ledger.shared.recent();
+            let skip = missing.start.checked_sub(recent.base).and_then(|skip| usize::try_from(skip).ok());
+            let Some(skip) = skip else {
+                // Its bundle left the tail since we looked.
+                drop(recent);
+                *hashes = self.tile_file(level, n)?.ok_or_else(|| gone(level, n))?;
+                return Ok(());
             };
-            hashes.extend(lines.iter().map(|line| leaf_hash(line)));
+            hashes
+                .extend(recent.stored.iter().skip(skip).map(|stored| stored.leaf).take(width - hashes.len()));
             return if hashes.len() >= width { Ok(()) } else { Err(gone(level, n)) };
         };
         for child in missing {
