@@ -1,5 +1,6 @@
 //! What was signed and yet may not happen, or may not be written so.
 
+use data_encoding::BASE64;
 use greffier::core::ledger::entry::{Entry, Outcome};
 
 use super::ledger_support::{START_MICROS, Site, raw};
@@ -353,6 +354,12 @@ fn lines() -> Vec<Vector> {
             let at = good.find(r#""prev":""#).unwrap() + 8 + 42;
             let letter = char::from(good.as_bytes()[at] + 1);
             [&good[..at], &letter.to_string(), &good[at + 1..]].concat().into_bytes()
+        }),
+        line("line-hash-in-pieces", "a hash in two pieces of base64, each with its padding", |good| {
+            let at = good.find(r#""prev":""#).unwrap() + 8;
+            let hash = BASE64.decode(&good.as_bytes()[at..at + 44]).unwrap();
+            let pieces = BASE64.encode(&hash[..2]) + &BASE64.encode(&hash[2..]);
+            good.replace(&good[at..at + 44], &pieces).into_bytes()
         }),
         line("line-event-escaped", "an event name written with an escape", replaced("ledger.clock", "ledger.cl\\u006fck")),
         line("line-break", "an entry of two lines", replaced(r#","event""#, ",\n\"event\"")),

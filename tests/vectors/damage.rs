@@ -253,7 +253,9 @@ fn details() -> Vec<Vector> {
             .finds(&[("detail-damaged", Some(first))]),
         new("details-swapped", "two details have changed places, each with the number of its entry")
             .change("details.jsonl", |bytes| swap_lines(bytes, |_| ()))
-            .finds(&[("detail-damaged", Some(first)), ("detail-damaged", Some(second))]),
+            .finds(&[
+                ("detail-missing", Some(first)),
+                ("detail-damaged", Some(first)), ("detail-damaged", Some(second))]),
         new("details-exchanged", "two details have changed their numbers and so their entries")
             .change("details.jsonl", |bytes| {
                 swap_lines(bytes, |lines| {
@@ -278,6 +280,12 @@ fn details() -> Vec<Vector> {
         new("detail-beyond", "a detail of an entry that the ledger does not have")
             .change("details.jsonl", |bytes| bytes.extend(b"{\"seq\":99,\"salt\":\"AAAAAAAAAAAAAAAAAAAAAA==\"}\n"))
             .finds(&[("detail-damaged", None)]),
+        new("detail-missing", "details are left out, and no entry says that they were destroyed")
+            .change("details.jsonl", |bytes| {
+                let text = String::from_utf8(bytes.clone()).unwrap();
+                *bytes = text.lines().step_by(2).map(|line| format!("{line}\n")).collect::<String>().into();
+            })
+            .finds(&[("detail-missing", Some(second))]),
         new("detail-cut", "the file of details ends within a line")
             .change("details.jsonl", |bytes| bytes.truncate(bytes.len() - 5))
             .finds(&[("detail-damaged", site.details.last().map(|(seq, _)| *seq))]),

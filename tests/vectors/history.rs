@@ -54,7 +54,11 @@ pub fn all() -> Vec<Vector> {
     removed.details.retain(|(seq, _)| *seq < at::PROGRESS);
     all.push(
         Vector::of("rewritten-without-an-entry", "an entry is left out, and all after it signed anew", &removed)
-            .finds(&[("checkpoint-damaged", Some(at::REKEYED)), ("epoch-unclosed", Some(at::REKEYED - 1))]),
+            .finds(&[
+                ("checkpoint-damaged", Some(at::REKEYED)),
+                ("epoch-unclosed", Some(at::REKEYED - 1)),
+                ("detail-missing", Some(at::CLOSED)),
+            ]),
     );
 
     // After the last kept head only a checkpoint that somebody brings can tell.

@@ -80,6 +80,14 @@ fn heads() -> Vec<Vector> {
                 *bytes = head.replace(&line(5), &malformed(&line(5), |signature| add_order(signature))).into();
             })
             .finds(&[("head-signature", None)]),
+        new("signature-in-pieces", "a signature in two pieces of base64, each with its padding")
+            .change("checkpoint", |bytes| {
+                let (name, base64) = line(5).trim_end().rsplit_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+                let raw = BASE64.decode(base64.as_bytes()).unwrap();
+                let pieces = BASE64.encode(&raw[..1]) + &BASE64.encode(&raw[1..]);
+                *bytes = head.replace(&line(5), &format!("{name} {pieces}\n")).into();
+            })
+            .finds(&[("head-damaged", None), ("head-missing", None)]),
         new("signature-short", "a signature of 63 bytes")
             .change("checkpoint", |bytes| {
                 *bytes = head.replace(&line(5), &malformed(&line(5), |signature| signature.truncate(63))).into();

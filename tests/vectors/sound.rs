@@ -11,11 +11,6 @@ pub fn all() -> Vec<Vector> {
     let mut all = vec![
         Vector::of("sound-export", "an export with its details in clear", &site),
         Vector::of("sound-details-sealed", "an export without details", &site).without("details.jsonl"),
-        Vector::of("sound-some-details", "an export that holds only some of the details", &site)
-            .change("details.jsonl", |bytes| {
-                let text = String::from_utf8(bytes.clone()).unwrap();
-                *bytes = text.lines().step_by(2).map(|line| format!("{line}\n")).collect::<String>().into();
-            }),
         Vector::of("sound-one-entry", "a ledger just created", &Site::new()),
         Vector::of("sound-long", "300 entries: a full bundle, a partial one, and a tile of level 1", &long),
         Vector::of("sound-full-bundle-for-partial", "a full bundle and tile stand in for the partial ones", &day())
