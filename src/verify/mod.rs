@@ -16,8 +16,10 @@ mod pipeline;
 mod print;
 mod source;
 mod statistics;
+mod store;
 mod tail;
 mod tiles;
+mod trust;
 mod walk;
 
 use std::process::ExitCode;
