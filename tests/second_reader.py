@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "man", "greffier-ledger.5")
-INCOMPLETE = {"bundle-missing", "tile-missing", "epochs-missing", "head-missing", "tail-torn"}
+INCOMPLETE = {"bundle-missing", "tile-missing", "epochs-missing", "head-missing", "tail-torn", "quorum-missing"}
 DAY = timedelta(days=1)
 # Public keys of small order, for which anybody can sign (the sign bit left out).
 P = 2**255 - 19

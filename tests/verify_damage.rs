@@ -3,7 +3,12 @@
 //! exchanged; the verifier must find each.
 //!
 //! `GREFFIER_SEED` replays a run. `GREFFIER_SOAK=1` flips every bit of everything and cuts at every byte.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 #![allow(clippy::cast_possible_truncation, reason = "a few hundred entries")]
 
 mod ledger_support;
@@ -78,7 +83,11 @@ impl Ledger {
             ..Options::new(Source::Memory(Arc::default()), site.log.public.clone())
         };
         let this = Self { options, files };
-        assert_eq!(this.verify(this.files.clone()).map(|verdict| verdict.exit_code()), Some(0), "it is sound");
+        assert_eq!(
+            this.verify(this.files.clone()).map(|verdict| verdict.exit_code()),
+            Some(0),
+            "it is sound"
+        );
         this
     }
 
@@ -185,7 +194,11 @@ fn inv10_every_flipped_bit_of_the_tail_is_found() {
     assert_all_found("bits of the tail's frames", &ledger, &ledger.flips(TAIL, frames));
     // All of the header's bits are flipped in the test of its code; here one in each eighth byte, and all in a soak.
     let step = if soak() { 1 } else { 65 };
-    assert_all_found("bits of the tail's header", &ledger, &ledger.flips(TAIL, (0..HEADER_BYTES * 8).step_by(step)));
+    assert_all_found(
+        "bits of the tail's header",
+        &ledger,
+        &ledger.flips(TAIL, (0..HEADER_BYTES * 8).step_by(step)),
+    );
 }
 
 #[test]
@@ -201,7 +214,8 @@ fn inv10_every_flipped_bit_of_the_tiles_is_found() {
     let (site, ledger) = exported();
     let tiles: Vec<&String> = ledger.files.keys().filter(|path| is_tile(path)).collect();
     assert_eq!(tiles.len(), 4, "three of level 0 and one of level 1");
-    let (level_0, level_1): (Vec<&String>, Vec<&String>) = tiles.iter().partition(|path| path.starts_with("tile/0/"));
+    let (level_0, level_1): (Vec<&String>, Vec<&String>) =
+        tiles.iter().partition(|path| path.starts_with("tile/0/"));
     for path in level_1 {
         assert_all_found(&format!("bits of {path}"), &ledger, &ledger.every_bit(path));
     }
@@ -214,10 +228,15 @@ fn inv10_every_flipped_bit_of_the_tiles_is_found() {
             files.insert(path.to_string(), bytes.into());
         }
         let report = ledger.verify(files).unwrap().report;
-        let findings: Vec<_> = report.findings().into_iter().filter(|it| it.code == Code::TileDamaged).collect();
+        let findings: Vec<_> =
+            report.findings().into_iter().filter(|it| it.code == Code::TileDamaged).collect();
         // One finding a bundle: its first entry, and how many others.
         let counted: u64 = findings.iter().map(|it| 1 + others(&it.sentence)).sum();
-        assert_eq!((findings.len(), counted), (level_0.len(), site.size()), "bit {bit} of every hash: {findings:?}");
+        assert_eq!(
+            (findings.len(), counted),
+            (level_0.len(), site.size()),
+            "bit {bit} of every hash: {findings:?}"
+        );
     }
     println!("bits of the tiles of level 0, a row at a time: {:.1} s", began.elapsed().as_secs_f32());
     let alone = if soak() {
@@ -302,7 +321,8 @@ fn inv4_every_truncation_is_found() {
     assert_eq!(not_found, [format!("tail: cut to {} bytes", heads[0])], "and without it every other one");
 
     let (_, ledger) = exported();
-    let bundles: Vec<&String> = ledger.files.keys().filter(|path| path.starts_with("tile/entries/")).collect();
+    let bundles: Vec<&String> =
+        ledger.files.keys().filter(|path| path.starts_with("tile/entries/")).collect();
     for path in bundles {
         let step = if soak() { 1 } else { 61 };
         let mut lengths: Vec<usize> = (0..ledger.bytes(path)).step_by(step).collect();

@@ -11,7 +11,9 @@ use super::findings::{Class, Code, Report, sentence};
 use super::pipeline;
 use super::source::{Bundle, Feed, Loaded};
 use super::statistics::Statistics;
+use super::store::Store;
 use super::tail::{check_tail, read_header};
+use super::trust;
 use super::walk::Walk;
 use crate::core::ledger::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::core::ledger::epoch::EpochKeys;
@@ -150,6 +152,7 @@ const MAX_TAIL_BYTES: usize = 1 << 30;
 pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
     let key = &options.key;
     let name = options.name();
+    let policy = options.policy.as_ref().map(|(name, text)| trust::read_policy(name, text)).transpose()?;
     let unpacking = Unpacking { scratch: &options.scratch, max_bytes: options.max_unpacked_bytes };
     let folder =
         Folder::open_source(&options.source, unpacking).map_err(|error| cannot_open(&name, &error))?;
@@ -165,6 +168,7 @@ pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
     let epochs = EpochKeys::new(key.clone());
     let filed = form.size().unwrap_or(u64::MAX);
     let mut walk = Walk::new(folder.clone(), filed, epochs, details, checkpoints, report);
+    walk.store = options.store.as_deref().map(Store::open).transpose()?;
     walk.checkpoints.meet(&walk.tree, Keys { epochs: &walk.epochs, blind: false }, &mut walk.report)?;
     let mut feed = Feed::new(folder.clone(), form.size(), lines, live);
     let whole = walk_bundles(&mut walk, &mut feed, &form, options.threads)?;
@@ -175,10 +179,16 @@ pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
         Form::Live { .. } => None,
         Form::Export { text, head: Some(head) } => {
             check_head(&mut walk, text, head, whole);
-            Some(head.clone())
+            Some((head.clone(), text.clone()))
         }
         Form::Export { .. } => None,
     };
+    if let Some(policy) = &policy {
+        let texts = head.iter().map(|(_, text)| ("the head", text.as_str()));
+        let pinned = options.pinned.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        texts.chain(pinned).for_each(|(name, text)| trust::judge(policy, name, text, &mut walk.report));
+    }
+    let head = head.map(|(head, _)| head);
     finish(walk, &folder, &form, head, feed.into_lines().filter(|_| whole), whole, options.visit)
 }
 
@@ -304,6 +314,16 @@ fn finish(
         walk.details.finish(size, lines.as_mut(), is_destroyed, &mut walk.report)?;
         let log_key = walk.epochs.log_key().clone();
         walk.checkpoints.finish(size, &log_key, &mut walk.report)?;
+    }
+    match walk.store.take() {
+        Some(store) if whole && walk.blind_from.is_none() => {
+            store.finish(walk.conduct.state(), &mut walk.report);
+        }
+        Some(_) => {
+            let sentence = "the store was not compared: entries are missing or cannot be read";
+            walk.report.add(Code::NotJudged, None, sentence);
+        }
+        None => {}
     }
     walk.checkpoints.check_closed(
         &walk.epochs,

@@ -19,8 +19,10 @@ mod receipt;
 mod single;
 mod source;
 mod statistics;
+mod store;
 mod tail;
 mod tiles;
+mod trust;
 mod walk;
 
 use std::process::ExitCode;

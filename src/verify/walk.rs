@@ -10,6 +10,7 @@ use super::files::Folder;
 use super::findings::{Code, Report, sentence};
 use super::ledger::Failure;
 use super::source::{Bundle, Clocks, Facts, Sealed};
+use super::store::Store;
 use super::tiles::{Tile, Tiles};
 use crate::core::event::{Event, EventError, Record};
 use crate::core::ledger::entry::{Entry, EntryError};
@@ -34,6 +35,8 @@ pub struct Walk {
     folder: Folder,
     filed: u64,
     pub conduct: Conduct,
+    /// The store beside the ledger, if it is to be compared.
+    pub store: Option<Store>,
     before: Option<Clocks>,
 }
 
@@ -69,6 +72,7 @@ impl Walk {
             folder,
             filed,
             conduct: Conduct::default(),
+            store: None,
             before: None,
         }
     }
@@ -252,6 +256,9 @@ impl Walk {
         bundle: &Bundle,
     ) {
         let loads_policy = record.as_ref().is_ok_and(|record| matches!(record.event, Event::PolicyLoaded(_)));
+        if let (Some(store), Ok(record)) = (&mut self.store, &record) {
+            store.note(record);
+        }
         self.conduct.judge(seq, record, &mut self.report);
         if let Some(text) = loads_policy.then(|| bundle.details.text_of(seq, commitment)).flatten() {
             self.conduct.policy_text(text);

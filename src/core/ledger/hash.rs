@@ -123,7 +123,10 @@ mod tests {
     #[test]
     fn base64_has_exactly_one_form() {
         for good in ["", "AA==", "AAA=", "AAAA", "AAAAAA=="] {
-            assert_eq!(decode_base64(good.as_bytes()).map(|bytes| BASE64.encode(&bytes)).as_deref(), Some(good));
+            assert_eq!(
+                decode_base64(good.as_bytes()).map(|bytes| BASE64.encode(&bytes)).as_deref(),
+                Some(good)
+            );
         }
         for bad in ["AA==AA==", "AA==AAAA", "AAA=AAA=", "AB==", "AAAA=", "=", "AA=A", "A", "AA"] {
             assert!(decode_base64(bad.as_bytes()).is_none(), "{bad}");
