@@ -152,6 +152,17 @@ impl Chunk {
         lines.next().is_none().then_some(account)
     }
 
+    /// The detail of entry `seq`, if it is here and the one that the entry commits to.
+    pub fn text_of(&self, seq: u64, commitment: Option<Hash>) -> Option<&[u8]> {
+        let line = self.lines.iter().find(|line| line.seq == Some(seq))?;
+        match &line.text {
+            Text::Here(range) => {
+                self.bytes.get(range.clone()).filter(|text| commitment == Some(detail_commitment(text)))
+            }
+            Text::Hashed(_) => None,
+        }
+    }
+
     fn commitment(&self, line: &Line) -> Hash {
         match &line.text {
             Text::Here(range) => detail_commitment(self.bytes.get(range.clone()).unwrap_or_default()),

@@ -10,13 +10,17 @@ use super::files::{FileError, Folder, Source};
 use super::findings::{Class, Code, Report, sentence};
 use super::pipeline;
 use super::source::{Bundle, Feed, Loaded};
+use super::statistics::Statistics;
+use super::store::Store;
 use super::tail::{check_tail, read_header};
+use super::trust;
 use super::walk::Walk;
 use crate::core::ledger::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::core::ledger::epoch::EpochKeys;
 use crate::core::ledger::hash::Hash;
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
 use crate::core::ledger::tail::TailHeader;
+use crate::core::time::Timestamp;
 
 /// What to check, and against what.
 #[derive(Debug, Clone)]
@@ -27,6 +31,8 @@ pub struct Options {
     pub key: VerifierKey,
     /// Checkpoints from earlier visits: name for messages, text.
     pub pinned: Vec<(String, String)>,
+    /// The time of the visit: what should have been purged, or written, by then. `None`: the time of the last entry.
+    pub visit: Option<Timestamp>,
     /// Whose cosignatures the heads must carry, as a C2SP tlog-policy: name for messages, text.
     pub policy: Option<(String, String)>,
     /// The state directory whose `objects/` is compared with the ledger.
@@ -51,6 +57,7 @@ impl Options {
             source,
             key,
             pinned: Vec::new(),
+            visit: None,
             policy: None,
             store: None,
             scratch: Self::SCRATCH.into(),
@@ -115,6 +122,8 @@ pub struct Verdict {
     pub report: Report,
     /// What was checked.
     pub summary: Summary,
+    /// What the entries tell in numbers, up to the first that could not be read.
+    pub statistics: Statistics,
 }
 
 impl Verdict {
@@ -143,6 +152,7 @@ const MAX_TAIL_BYTES: usize = 1 << 30;
 pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
     let key = &options.key;
     let name = options.name();
+    let policy = options.policy.as_ref().map(|(name, text)| trust::read_policy(name, text)).transpose()?;
     let unpacking = Unpacking { scratch: &options.scratch, max_bytes: options.max_unpacked_bytes };
     let folder =
         Folder::open_source(&options.source, unpacking).map_err(|error| cannot_open(&name, &error))?;
@@ -158,6 +168,7 @@ pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
     let epochs = EpochKeys::new(key.clone());
     let filed = form.size().unwrap_or(u64::MAX);
     let mut walk = Walk::new(folder.clone(), filed, epochs, details, checkpoints, report);
+    walk.store = options.store.as_deref().map(Store::open).transpose()?;
     walk.checkpoints.meet(&walk.tree, Keys { epochs: &walk.epochs, blind: false }, &mut walk.report)?;
     let mut feed = Feed::new(folder.clone(), form.size(), lines, live);
     let whole = walk_bundles(&mut walk, &mut feed, &form, options.threads)?;
@@ -168,11 +179,17 @@ pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
         Form::Live { .. } => None,
         Form::Export { text, head: Some(head) } => {
             check_head(&mut walk, text, head, whole);
-            Some(head.clone())
+            Some((head.clone(), text.clone()))
         }
         Form::Export { .. } => None,
     };
-    finish(walk, &folder, &form, head, feed.into_lines().filter(|_| whole), whole)
+    if let Some(policy) = &policy {
+        let texts = head.iter().map(|(_, text)| ("the head", text.as_str()));
+        let pinned = options.pinned.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        texts.chain(pinned).for_each(|(name, text)| trust::judge(policy, name, text, &mut walk.report));
+    }
+    let head = head.map(|(head, _)| head);
+    finish(walk, &folder, &form, head, feed.into_lines().filter(|_| whole), whole, options.visit)
 }
 
 fn cannot_open(name: &str, error: &ArchiveError) -> Failure {
@@ -282,6 +299,7 @@ fn finish(
     head: Option<Checkpoint>,
     mut lines: Option<Lines>,
     whole: bool,
+    visit: Option<Timestamp>,
 ) -> Result<Verdict, Failure> {
     let size = walk.tree.size();
     // Where the ledger ends is known only if the head or the whole tail said it.
@@ -296,6 +314,16 @@ fn finish(
         walk.details.finish(size, lines.as_mut(), is_destroyed, &mut walk.report)?;
         let log_key = walk.epochs.log_key().clone();
         walk.checkpoints.finish(size, &log_key, &mut walk.report)?;
+    }
+    match walk.store.take() {
+        Some(store) if whole && walk.blind_from.is_none() => {
+            store.finish(walk.conduct.state(), &mut walk.report);
+        }
+        Some(_) => {
+            let sentence = "the store was not compared: entries are missing or cannot be read";
+            walk.report.add(Code::NotJudged, None, sentence);
+        }
+        None => {}
     }
     walk.checkpoints.check_closed(
         &walk.epochs,
@@ -325,5 +353,6 @@ fn finish(
         details_matched: walk.details.matched(),
         details_absent: walk.details.absent(),
     };
-    Ok(Verdict { report: walk.report, summary })
+    let statistics = walk.conduct.finish(visit, &mut walk.report);
+    Ok(Verdict { report: walk.report, summary, statistics })
 }

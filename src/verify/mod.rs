@@ -18,8 +18,11 @@ mod print;
 mod receipt;
 mod single;
 mod source;
+mod statistics;
+mod store;
 mod tail;
 mod tiles;
+mod trust;
 mod walk;
 
 use std::process::ExitCode;
@@ -29,6 +32,7 @@ use clap::Parser as _;
 pub use files::{Files, Source};
 pub use findings::{Class, Code, Finding, Report};
 pub use ledger::{Failure, Options, Summary, Verdict, verify_ledger};
+pub use statistics::{Day, Gap, GapKind, PolicyAct, PolicyChange, Statistics, Tally};
 
 use args::{Args, Command};
 

@@ -13,6 +13,7 @@ use std::fs;
 use std::path::Path;
 
 use ed25519_dalek::{Signer, SigningKey};
+use greffier::core::ids::Digest;
 use greffier::core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use greffier::core::ledger::details::encode_details;
 use greffier::core::ledger::entry::{Entry, Outcome};
@@ -34,7 +35,7 @@ pub const ORIGIN: &str = "example.org/greffier";
 pub const START_MICROS: i64 = 1_778_580_000_000_000;
 
 pub struct Key {
-    private: SigningKey,
+    pub private: SigningKey,
     pub public: VerifierKey,
 }
 
@@ -49,7 +50,7 @@ impl Key {
 /// A ledger that grows; every method appends.
 pub struct Site {
     pub log: Key,
-    epoch: Key,
+    pub epoch: Key,
     next_epoch: u8,
     pub lines: Vec<Vec<u8>>,
     pub leaves: Vec<Hash>,
@@ -58,6 +59,10 @@ pub struct Site {
     /// Signed heads kept for ever: `checkpoints/<size>`.
     pub kept: Vec<(u64, String)>,
     pub time_micros: i64,
+    /// What every entry names as the policy in force.
+    pub policy: Option<Digest>,
+    /// When the last recording was sealed.
+    pub sealed_micros: i64,
 }
 
 impl Site {
@@ -73,6 +78,8 @@ impl Site {
             details: Vec::new(),
             kept: Vec::new(),
             time_micros: START_MICROS,
+            policy: None,
+            sealed_micros: START_MICROS,
         };
         let data = format!(
             r#"{{"origin":"{ORIGIN}","log_key":"{}","epoch_key":"{}"}}"#,
@@ -107,7 +114,7 @@ impl Site {
             session: None,
             purpose: None,
             reason: None,
-            policy: None,
+            policy: self.policy,
             data: None,
             detail: None,
         };
@@ -157,6 +164,14 @@ impl Site {
 
     pub fn head(&self) -> String {
         self.head_at(self.size())
+    }
+
+    /// As a key that the caller chooses.
+    pub fn with_epoch<T>(&mut self, key: Key, act: impl FnOnce(&Self) -> T) -> T {
+        let own = std::mem::replace(&mut self.epoch, key);
+        let done = act(self);
+        self.epoch = own;
+        done
     }
 
     pub fn sign(&self, checkpoint: &Checkpoint) -> String {

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use greffier::core::ledger::entry::Outcome;
-use greffier::verify::{Code, Failure, Options, Source, Verdict, verify_ledger};
+use greffier::core::time::Timestamp;
+use greffier::verify::{Class, Failure, Options, Source, Verdict, verify_ledger};
 
 use super::{Site, raw};
 
@@ -13,7 +14,36 @@ pub const SESSION: &str = "baaaaaaaaaaaaaaaaaaaaaaaaa";
 pub const HOLD: &str = "caaaaaaaaaaaaaaaaaaaaaaaaa";
 pub const SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
+/// 32 bytes of hexadecimal digits: what the test ledgers call their policy.
+pub const POLICY: &str = "0707070707070707070707070707070707070707070707070707070707070707";
+
+/// What a service writes before anything else happens: it started, a policy is in force, a source is known. Once a ledger.
+pub fn begin(site: &mut Site) {
+    if site.policy.is_some() {
+        return;
+    }
+    site.add("ledger.started", |entry| entry.data = raw(r#"{"version":"0.1.0"}"#));
+    load_policy(site, POLICY);
+    register(site, "source.registered");
+}
+
+/// A policy comes into force; the entries after it name it.
+pub fn load_policy(site: &mut Site, digest: &str) -> u64 {
+    site.policy = digest.parse().ok();
+    site.add_with_detail("policy.loaded", "who", |_| {})
+}
+
+/// `source.registered` or `source.changed`.
+pub fn register(site: &mut Site, event: &str) -> u64 {
+    site.add(event, |entry| {
+        entry.source = "entrance".parse().ok();
+        entry.data = raw(r#"{"kind":"footage","purposes":["safety"],"class":"short"}"#);
+    })
+}
+
 pub fn seal(site: &mut Site) -> u64 {
+    begin(site);
+    site.sealed_micros = site.time_micros + 1_000_000;
     site.add("recording.sealed", |entry| {
         entry.recording = RECORDING.parse().ok();
         entry.source = "entrance".parse().ok();
@@ -24,12 +54,14 @@ pub fn seal(site: &mut Site) -> u64 {
 }
 
 pub fn open(site: &mut Site, outcome: Outcome) -> u64 {
+    begin(site);
     site.add_with_detail("access.opened", "who", |entry| {
         entry.outcome = outcome;
         entry.recording = RECORDING.parse().ok();
         entry.source = "entrance".parse().ok();
         entry.session = SESSION.parse().ok().filter(|_| outcome == Outcome::Granted);
         entry.reason = "theft".parse().ok();
+        entry.purpose = "safety".parse().ok().filter(|_| outcome == Outcome::Granted);
         entry.data = match outcome {
             Outcome::Granted => raw(r#"{"mode":"seek","until":"2026-05-12T11:00:00.000000Z"}"#),
             _ => raw(r#"{"mode":"seek"}"#),
@@ -60,10 +92,11 @@ pub fn plan(site: &mut Site) -> u64 {
 }
 
 pub fn purge(site: &mut Site) -> u64 {
+    let sealed = Timestamp::from_micros(site.sealed_micros).unwrap();
     site.add("purge.done", |entry| {
         entry.recording = RECORDING.parse().ok();
         entry.data = raw(&format!(
-            r#"{{"bytes":9,"sha256":"{SHA256}","sealed":"2026-05-12T10:00:02.000000Z","due":"2026-06-12T10:00:00.000000Z","key":"destroyed","object":"removed"}}"#
+            r#"{{"bytes":9,"sha256":"{SHA256}","sealed":"{sealed}","due":"2026-06-12T10:00:00.000000Z","key":"destroyed","object":"removed"}}"#
         ));
     })
 }
@@ -112,9 +145,8 @@ pub fn check(site: &Site, dir: &Path) -> Verdict {
 
 /// What was found, without notes.
 pub fn found(verdict: &Verdict) -> Vec<(&'static str, Option<u64>)> {
-    let notes = [Code::NotJudged, Code::DetailsSealed];
     let findings = verdict.report.findings();
-    findings.iter().filter(|it| !notes.contains(&it.code)).map(|it| (it.code.name(), it.entry)).collect()
+    findings.iter().filter(|it| it.code.class() != Class::Note).map(|it| (it.code.name(), it.entry)).collect()
 }
 
 pub fn exported(site: &Site) -> tempfile::TempDir {

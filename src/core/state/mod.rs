@@ -116,6 +116,10 @@ impl State {
     pub fn sources(&self) -> impl Iterator<Item = (&SourceId, &SourceFacts)> {
         self.sources.iter().filter_map(|(id, facts)| Some((id, facts.as_ref()?)))
     }
+    /// A source that is registered and not retired.
+    pub fn source(&self, id: &SourceId) -> Option<&SourceFacts> {
+        self.sources.get(id)?.as_ref()
+    }
     /// A recording in the archive.
     pub fn recording(&self, id: &RecordingId) -> Option<&Recording> {
         self.recordings.get(id)
