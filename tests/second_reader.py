@@ -321,7 +321,7 @@ class Conduct:
         self.before = e
 
     def judge_outcome(self, e, add):
-        granted = {"access.opened", "access.searched", "ledger.read"}
+        granted = {"access.opened", "access.searched", "ledger.read", "ledger.proved"}
         denied = {"policy.refused", "access.refused-many", "guard.foreign-access"}
         if e.event in granted and e.outcome == "done" or e.event not in granted and e.outcome == "granted":
             add("outcome-wrong")
@@ -342,7 +342,7 @@ class Conduct:
             recovered = e.event == "ledger.recovered" and "since" in e.data
             if e.up - before.up > (self.interval + 300) * 1_000_000 and not recovered:
                 add("silence")
-        act = not e.event.startswith("ledger.") or e.event in ("ledger.read", "ledger.stopped")
+        act = not e.event.startswith("ledger.") or e.event in ("ledger.read", "ledger.proved", "ledger.stopped")
         if act and self.started and self.run != e.boot and not self.start_missing:
             self.start_missing = True
             add("start-missing")

@@ -119,7 +119,7 @@ fn judge_outcome(seen: &Seen<'_>, found: &mut Findings) {
     use Outcome::{Denied, Done, Failed, Granted};
     let event = &seen.record.event;
     let possible: &[Outcome] = match event {
-        Event::AccessOpened(_) | Event::AccessSearched(_) | Event::LedgerRead(_) => {
+        Event::AccessOpened(_) | Event::AccessSearched(_) | Event::LedgerRead(_) | Event::LedgerProved(_) => {
             &[Granted, Denied, Failed]
         }
         Event::AccessClosed(_) => &[Done, Failed],

@@ -159,7 +159,7 @@ impl Service {
     fn judge_place(&mut self, seen: &Seen<'_>, found: &mut Findings) {
         let event = &seen.record.event;
         let act = !event.name().starts_with("ledger.")
-            || matches!(event, Event::LedgerRead(_) | Event::LedgerStopped(_));
+            || matches!(event, Event::LedgerRead(_) | Event::LedgerProved(_) | Event::LedgerStopped(_));
         if !act || !self.ever_started || self.run == Some(seen.record.boot) || self.start_missed {
             return;
         }
