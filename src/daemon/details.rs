@@ -26,6 +26,8 @@ use crate::shell::bus::archive::DetailPlanRow;
 
 /// Entries read at once while the fold catches up.
 const STEP: u64 = 1024;
+/// How long after a failure the next run is made, at most.
+const AGAIN: Duration = Duration::from_secs(600);
 /// Bytes of entries read at once.
 const STEP_BYTES: usize = 4 << 20;
 
@@ -123,15 +125,19 @@ impl Service {
             let mut facts = service.details.blocking_lock();
             service.settle_details()?;
             let plan = service.detail_plan(&mut facts)?;
-            let mut done = 0;
+            let (mut done, mut damaged) = (0, None);
             for bundle in plan.bundles() {
                 if *service.stopping.borrow() {
                     break;
                 }
-                service.destroy_details_of(bundle)?;
-                done += 1;
+                match service.destroy_details_of(bundle) {
+                    Ok(()) => done += 1,
+                    // One bundle that is damaged does not keep the others.
+                    Err(refusal) if refusal.kind == RefusalKind::Internal => damaged = Some(refusal),
+                    Err(refusal) => return Err(refusal),
+                }
             }
-            Ok(done)
+            damaged.map_or(Ok(done), Err)
         });
         let ran = run.await.unwrap_or_else(|_| Err(Refusal::internal()));
         match &ran {
@@ -172,12 +178,15 @@ impl Service {
     pub(super) async fn follow_details(self: Arc<Self>) {
         let mut stopping = self.stopping.subscribe();
         loop {
+            let mut wait = run_every(&self.keep_details(), self.clock.now().time);
             match self.expire_details().await {
                 Ok(0) => {}
                 Ok(bundles) => log::info!("details were destroyed in {bundles} bundles"),
-                Err(refusal) => log::warn!("details wait: {refusal}"),
+                Err(refusal) => {
+                    log::warn!("details wait: {refusal}");
+                    wait = wait.min(AGAIN);
+                }
             }
-            let wait = run_every(&self.keep_details(), self.clock.now().time);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 _ = stopping.changed() => return,
