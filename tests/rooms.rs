@@ -29,8 +29,8 @@ const SHELL_EDGES: [(&str, &str, &str); 4] = [
 const PURE_CRATES: [&str; 9] =
     ["crc32c", "data_encoding", "ed25519_dalek", "jiff", "serde", "serde_json", "sha2", "thiserror", "toml"];
 
-/// Crates that the verifier may use besides: arguments, and archives with the unlinked file that one is unpacked to.
-const VERIFIER_CRATES: [&str; 4] = ["clap", "ruzstd", "tar", "tempfile"];
+/// Crates that the verifier may use besides: arguments, escaped HTML, and archives with the unlinked file that one is unpacked to.
+const VERIFIER_CRATES: [&str; 5] = ["clap", "maud", "ruzstd", "tar", "tempfile"];
 
 /// What of `std` has effects. `std::time::Duration` alone is a number.
 const EFFECTS: [&str; 9] =

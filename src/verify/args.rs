@@ -8,8 +8,9 @@ use clap::{Parser, Subcommand};
 
 use super::files::Source;
 use super::ledger::{Failure, Options};
-use crate::core::time::Timestamp;
+use super::report::Format;
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
+use crate::core::time::Timestamp;
 
 /// Checks a ledger of greffier on any computer, trusting only the key you bring.
 #[derive(Debug, Parser)]
@@ -26,6 +27,8 @@ pub struct Args {
 pub enum Command {
     /// Check a ledger folder, a published directory or an export
     Ledger(LedgerArgs),
+    /// Check it likewise, and write a report that others can read
+    Report(ReportArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -51,6 +54,29 @@ pub struct LedgerArgs {
     /// One JSON object: the verdict, the findings, the figures
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pub ledger: LedgerArgs,
+    /// How the report is written, on standard output
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// The same as `--format html`: one page that needs nothing else
+    #[arg(long, conflicts_with_all = ["format", "json"])]
+    html: bool,
+}
+
+impl ReportArgs {
+    /// The format asked for; `--json` is one too.
+    pub fn format(&self) -> Format {
+        match self.format {
+            _ if self.html => Format::Html,
+            _ if self.ledger.json => Format::Json,
+            format => format,
+        }
+    }
 }
 
 impl LedgerArgs {

@@ -1,0 +1,465 @@
+//! What stands in a report, in words: the one place for its sentences, so that another language is another file.
+//!
+//! Plain language first, codes second. Everything that comes from the ledger or the command line is tamed here.
+
+use super::About;
+use super::bins::{Bins, bins};
+use crate::core::time::Timestamp;
+use crate::verify::conduct::duration;
+use crate::verify::findings::{Class, Code, MAX_PER_CODE};
+use crate::verify::ledger::Verdict;
+use crate::verify::print::{tame, word};
+use crate::verify::statistics::{GapKind, PolicyAct, Statistics};
+
+/// A report, before it is laid out.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) title: String,
+    pub(super) subtitle: String,
+    /// `sound`, `incomplete` or `findings`: how the verdict looks.
+    pub(super) tone: &'static str,
+    pub(super) verdict: String,
+    pub(super) sections: Vec<Section>,
+}
+
+/// A part of it under its heading.
+#[derive(Debug)]
+pub(super) struct Section {
+    pub(super) title: &'static str,
+    pub(super) blocks: Vec<Block>,
+}
+
+/// What a section is made of.
+#[derive(Debug)]
+pub(super) enum Block {
+    Paragraph(String),
+    Code(String),
+    List(Vec<String>),
+    Facts(Vec<(&'static str, String)>),
+    Table { caption: String, head: Vec<&'static str>, rows: Vec<Vec<String>> },
+    Chart { bins: Bins, says: String },
+}
+
+/// Writes the report.
+pub(super) fn document(verdict: &Verdict, about: &About) -> Document {
+    let origin = tame(&verdict.summary.origin);
+    let statistics = &verdict.statistics;
+    let responsible = statistics.controller.as_deref().map(tame);
+    let title = format!("Report on the ledger of {}", responsible.as_deref().unwrap_or(&origin));
+    let period = period(statistics);
+    let subtitle = format!(
+        "Who looked at recordings, what was destroyed, and whether the record of it can be relied on. {period} All times are UTC."
+    );
+    Document {
+        title,
+        subtitle,
+        tone: word(verdict),
+        verdict: match word(verdict) {
+            "sound" => "The ledger is sound",
+            "incomplete" => "Sound as far as it goes, but incomplete",
+            _ => "The ledger is not sound",
+        }
+        .into(),
+        sections: vec![
+            Section { title: "What the check says", blocks: says(verdict) },
+            Section { title: "The ledger", blocks: facts(verdict, responsible, origin) },
+            Section { title: "Findings", blocks: findings(verdict) },
+            Section { title: "What was checked, and against what", blocks: checked(verdict, about) },
+            Section { title: "What could not be checked", blocks: unchecked(verdict) },
+            Section { title: "Accesses", blocks: accesses(statistics) },
+            Section { title: "Refusals", blocks: refusals(statistics) },
+            Section { title: "Recordings and their destruction", blocks: destruction(statistics) },
+            Section { title: "Gaps in service", blocks: gaps(statistics) },
+            Section { title: "Changes of the policy", blocks: policy(statistics) },
+            Section { title: "All entries by event", blocks: events(statistics) },
+            Section { title: "How to repeat this check", blocks: repeat(about) },
+        ],
+    }
+}
+
+fn says(verdict: &Verdict) -> Vec<Block> {
+    let of = |class| {
+        let counts = verdict.report.counts();
+        counts.filter(|(code, _)| code.class() == class).map(|(_, count)| count).sum::<u64>()
+    };
+    let mut said = Vec::new();
+    match word(verdict) {
+        "sound" => said.push(
+            "Every entry is the one that was signed, none is missing up to the signed head, and no rule of conduct is broken."
+                .to_owned(),
+        ),
+        "incomplete" => said.push(
+            "Nothing wrong was found in what is here, but not everything is here that a complete check needs; see “What could not be checked”."
+                .to_owned(),
+        ),
+        _ => {}
+    }
+    let damage = of(Class::Damage);
+    if damage > 0 {
+        said.push(format!(
+            "{} where the bytes are not those that were signed: this copy was changed or damaged after it was written, by whatever means.",
+            counted(damage, "place was found", "places were found")
+        ));
+    }
+    let rules = of(Class::Rule);
+    if rules > 0 {
+        said.push(format!(
+            "{} although what was done was signed: the service, or whoever held its keys, is accountable for it.",
+            counted(rules, "rule was found broken", "breaches of the rules were found")
+        ));
+    }
+    let history = of(Class::History);
+    if history > 0 {
+        said.push(format!(
+            "{} that another history was signed before, or a longer one: entries were taken away or replaced.",
+            counted(history, "proof was found", "proofs were found")
+        ));
+    }
+    if word(verdict) == "findings" && damage == 0 && history == 0 {
+        said.push(
+            "Nothing shows that entries were changed or taken away: what the ledger tells can be relied on, the breaches included."
+                .to_owned(),
+        );
+    }
+    said.into_iter().map(Block::Paragraph).collect()
+}
+
+fn facts(verdict: &Verdict, responsible: Option<String>, origin: String) -> Vec<Block> {
+    let (summary, statistics) = (&verdict.summary, &verdict.statistics);
+    let head = summary.head.as_ref().map_or_else(
+        || "none: no signed head is here".to_owned(),
+        |head| format!("{} entries, root {}", head.size, head.root),
+    );
+    let responsible =
+        responsible.unwrap_or_else(|| "not told: the policy in force is not here in clear; see the name of the ledger".into());
+    let span = match (statistics.first, statistics.last) {
+        (Some(first), Some(last)) => format!("{} to {}", when(first), when(last)),
+        _ => "no entry could be judged".into(),
+    };
+    let policy = statistics.policy_in_force.map_or_else(|| "none was loaded".into(), |digest| digest.to_string());
+    let mut facts = vec![
+        ("Responsible (controller)", responsible),
+        ("Name of the ledger", origin),
+        ("Period", span),
+        ("Entries", summary.entries.to_string()),
+        ("Signed head", head),
+        ("Keys of the period", counted(summary.epochs as u64, "epoch key was announced", "epoch keys were announced")),
+        ("Policy in force at the end (SHA-256)", policy),
+        ("Recordings in the archive at the end", statistics.recordings.to_string()),
+    ];
+    if let Some(at) = statistics.judged_at {
+        facts.push(("What should have happened was judged at", when(at)));
+    }
+    vec![Block::Facts(facts)]
+}
+
+fn findings(verdict: &Verdict) -> Vec<Block> {
+    let found = verdict.report.findings();
+    let shown: Vec<_> = found.iter().filter(|finding| finding.code.class() != Class::Incomplete).collect();
+    if shown.is_empty() {
+        return vec![Block::Paragraph("Nothing was found.".into())];
+    }
+    let rows = shown.iter().map(|finding| {
+        vec![
+            finding.code.class().words().to_owned(),
+            finding.entry.map_or_else(|| "—".into(), |entry| entry.to_string()),
+            upper(&tame(&finding.sentence)),
+            finding.code.name().to_owned(),
+        ]
+    });
+    let mut blocks = vec![Block::Table {
+        caption: "The gravest first. A note is worth knowing and changes nothing.".into(),
+        head: vec!["Weight", "Entry", "What was found", "Code"],
+        rows: rows.collect(),
+    }];
+    let more = verdict.report.counts().filter(|(_, count)| *count > MAX_PER_CODE);
+    let more: Vec<_> = more.map(|(code, count)| format!("{} more of {}", count - MAX_PER_CODE, code.name())).collect();
+    if !more.is_empty() {
+        blocks.push(Block::Paragraph(format!("Not listed one by one: {}.", more.join(", "))));
+    }
+    let mut met: Vec<Code> = shown.iter().map(|finding| finding.code).collect();
+    met.sort_unstable();
+    met.dedup();
+    blocks.push(Block::Table {
+        caption: "What the codes mean".into(),
+        head: vec!["Code", "Meaning"],
+        rows: met.iter().map(|code| vec![code.name().to_owned(), upper(code.meaning())]).collect(),
+    });
+    blocks
+}
+
+fn checked(verdict: &Verdict, about: &About) -> Vec<Block> {
+    let summary = &verdict.summary;
+    let pinned = if about.pinned.is_empty() {
+        "No signed head kept from an earlier visit was brought. Whoever holds the keys could have shortened the ledger since and signed it anew; only such a head, or a witness, would show it.".to_owned()
+    } else {
+        let names: Vec<String> = about.pinned.iter().map(|name| tame(name)).collect();
+        format!(
+            "The ledger was compared with {} brought by the examiner: {}.",
+            counted(about.pinned.len() as u64, "signed head", "signed heads"),
+            names.join(", ")
+        )
+    };
+    let visit = match &about.visit {
+        Some(visit) => format!("the time of the visit, {visit}"),
+        None => "the time of the last entry".into(),
+    };
+    vec![
+        Block::List(vec![
+            format!("{} were read, each hashed as its bytes stand.", counted(summary.entries, "entry", "entries")),
+            "Each entry names the hash of the one before it, and all together give the root of a hash tree that is signed: a change, a removal, an insertion or an exchange shows.".into(),
+            "The signed head carries two signatures: that of the log key below, which the examiner brought, and that of the key of its period, which the ledger announces and which is destroyed afterwards.".into(),
+            pinned,
+            format!(
+                "{} in clear and match what the entries commit to.",
+                counted(summary.details_matched, "personal detail is here", "personal details are here")
+            ),
+            format!("The rules of conduct were judged entry by entry; what should have happened by now, at {visit}."),
+        ]),
+        Block::Facts(vec![("Log key", tame(&about.key))]),
+    ]
+}
+
+fn unchecked(verdict: &Verdict) -> Vec<Block> {
+    let found = verdict.report.findings();
+    let missing = found.iter().filter(|finding| finding.code.class() == Class::Incomplete);
+    let mut items: Vec<String> = missing
+        .map(|finding| {
+            let entry = finding.entry.map(|entry| format!(" (entry {entry})")).unwrap_or_default();
+            format!("{}{entry} [{}]", upper(&tame(&finding.sentence)), finding.code.name())
+        })
+        .collect();
+    if verdict.summary.details_absent > 0 {
+        items.push(format!(
+            "Who acted in {}: their personal details are sealed, destroyed or were not handed out. The entries prove that, when and on what somebody acted.",
+            counted(verdict.summary.details_absent, "entry", "entries")
+        ));
+    }
+    items.push("Whether the service wrote down all that it did. A ledger proves what was written, in which order, and that nothing was changed since.".into());
+    items.push("The true time: entries carry the clock of the machine. Where that clock jumped, the ledger says so.".into());
+    vec![Block::List(items)]
+}
+
+fn accesses(statistics: &Statistics) -> Vec<Block> {
+    let opened = statistics.tally("access.opened");
+    let searched = statistics.tally("access.searched");
+    let mut blocks = vec![Block::Paragraph(format!(
+        "{} granted, {} ended, {} still open at the last entry. {} answered. {} cut by a failure of the service; their whole recordings count as seen.",
+        counted(opened.granted, "session was", "sessions were"),
+        statistics.sessions_ended,
+        statistics.sessions_open,
+        counted(searched.granted, "search or question was", "searches and questions were"),
+        counted(statistics.sessions_interrupted, "session was", "sessions were"),
+    ))];
+    if let Some(bins) = bins(statistics) {
+        let most = bins.bars.iter().max_by_key(|bar| (bar.all_opened(), std::cmp::Reverse(bar.label.clone())));
+        let most = most.filter(|bar| bar.all_opened() > 0).map(|bar| {
+            format!(" Most in one {}: {}, in that of {}.", bins.unit.word(), bar.all_opened(), bar.label)
+        });
+        let left_out = if bins.left_out { " Days beyond what the drawing can hold are left out." } else { "" };
+        let says = format!(
+            "Sessions by purpose and refusals, by {}.{}{left_out}",
+            bins.unit.word(),
+            most.unwrap_or_default()
+        );
+        let head = ["Beginning", "Sessions", "By purpose", "Refusals"];
+        let rows = bins.bars.iter().filter(|bar| bar.all_opened() > 0 || bar.refused > 0).map(|bar| {
+            let by = bins.series.iter().zip(&bar.opened).filter(|(_, count)| **count > 0);
+            let by: Vec<String> = by.map(|(name, count)| format!("{name} {count}")).collect();
+            vec![bar.label.clone(), bar.all_opened().to_string(), by.join(", "), bar.refused.to_string()]
+        });
+        let table = Block::Table {
+            caption: format!("The numbers of the drawing: every {} with a session or a refusal", bins.unit.word()),
+            head: head.to_vec(),
+            rows: rows.collect(),
+        };
+        blocks.push(Block::Chart { bins, says });
+        blocks.push(table);
+    }
+    blocks
+}
+
+fn refusals(statistics: &Statistics) -> Vec<Block> {
+    let mut blocks = vec![Block::Paragraph(format!(
+        "{} refused. A refusal is written like a grant; many equal ones in a minute are counted ({} so).",
+        counted(statistics.refusals(), "request was", "requests were"),
+        statistics.refusals_counted
+    ))];
+    let rows = statistics.events.iter().filter(|(name, tally)| tally.denied > 0 && **name != "access.refused-many");
+    let rows: Vec<Vec<String>> =
+        rows.map(|(name, tally)| vec![(*name).to_owned(), tally.denied.to_string()]).collect();
+    if !rows.is_empty() {
+        let caption = "Refused one by one, by event".into();
+        blocks.push(Block::Table { caption, head: vec!["Event", "Refused"], rows });
+    }
+    blocks
+}
+
+fn destruction(statistics: &Statistics) -> Vec<Block> {
+    let mut facts = vec![
+        ("Sealed into the archive", statistics.tally("recording.sealed").done.to_string()),
+        ("Destroyed on time", statistics.purges_on_time.to_string()),
+        ("Destroyed more than a day late", statistics.purges_late.to_string()),
+        ("Not destroyed although more than a day past due", statistics.overdue.to_string()),
+        ("Past due and kept by a hold", statistics.kept_by_holds.to_string()),
+        ("Holds standing at the end", statistics.holds.to_string()),
+        ("Purges that failed", statistics.tally("purge.failed").all().to_string()),
+        ("Reports of damage to the store", statistics.tally("store.damaged").all().to_string()),
+    ];
+    if statistics.purges_late > 0 {
+        facts.push(("The latest was late by", duration(statistics.latest_purge_micros)));
+    }
+    let explained = "On time means: no later than a day after the latest time written when the recording was sealed, or after the last hold on it was lifted; time in which the clock was suspect does not count.";
+    let mut blocks = vec![Block::Facts(facts), Block::Paragraph(explained.into())];
+    let rows: Vec<Vec<String>> = statistics
+        .sources
+        .iter()
+        .map(|(source, of)| {
+            let numbers = [of.sealed, of.opened, of.refused, of.purged].map(|number| number.to_string());
+            std::iter::once(source.to_string()).chain(numbers).collect()
+        })
+        .collect();
+    if !rows.is_empty() {
+        blocks.push(Block::Table {
+            caption: "By source (the first 64 met)".into(),
+            head: vec!["Source", "Sealed", "Sessions", "Refusals", "Destroyed"],
+            rows,
+        });
+    }
+    blocks
+}
+
+fn gaps(statistics: &Statistics) -> Vec<Block> {
+    let quiet = format!(
+        "The longest time between two entries while the service ran was {}.",
+        duration(statistics.longest_quiet_micros)
+    );
+    if statistics.gaps.is_empty() {
+        let none = if statistics.tally("ledger.started").done == 0 {
+            "No entry says when the service ran, so gaps cannot be told."
+        } else {
+            "None: since its first start the service ran without a gap that the ledger shows."
+        };
+        return vec![Block::Paragraph(none.into()), Block::Paragraph(quiet)];
+    }
+    let rows = statistics.gaps.iter().map(|gap| {
+        let why = match gap.kind {
+            GapKind::Stopped => "stopped in order",
+            GapKind::Crashed => "ended without a stop",
+            GapKind::Unwritable => "the ledger could not be written; nothing was served",
+            GapKind::Silent => "silent although it had announced to write",
+        };
+        let length = duration(gap.to.micros_since(gap.from));
+        let entry = gap.entry.map_or_else(|| "—".into(), |entry| entry.to_string());
+        vec![when(gap.from), when(gap.to), length, why.to_owned(), entry]
+    });
+    let more = if statistics.more_gaps > 0 { format!(" and {} more", statistics.more_gaps) } else { String::new() };
+    vec![
+        Block::Table {
+            caption: format!("{}{more}, {} in all", counted(statistics.gaps.len() as u64, "gap", "gaps"), duration(statistics.gap_micros)),
+            head: vec!["From", "To", "Length", "Why", "Entry"],
+            rows: rows.collect(),
+        },
+        Block::Paragraph(quiet),
+    ]
+}
+
+fn policy(statistics: &Statistics) -> Vec<Block> {
+    if statistics.policy.is_empty() {
+        return vec![Block::Paragraph("No policy was loaded, and no source was registered.".into())];
+    }
+    let source = |source: &Option<crate::core::ids::SourceId>| {
+        source.as_ref().map_or_else(|| "a source without a name".into(), |source| format!("source {source}"))
+    };
+    let rows = statistics.policy.iter().map(|change| {
+        let what = match &change.act {
+            PolicyAct::Loaded(digest) => {
+                let digest = digest.map_or_else(|| "without a digest".into(), |digest| digest.to_string());
+                format!("policy in force: {digest}")
+            }
+            PolicyAct::Refused => "a policy, or the order to load one, was refused".into(),
+            PolicyAct::Registered(of) => format!("{} was registered", source(of)),
+            PolicyAct::Changed(of) => format!("{} was changed", source(of)),
+            PolicyAct::Retired(of) => format!("{} was retired", source(of)),
+        };
+        vec![when(change.time), what, change.entry.to_string()]
+    });
+    let caption = match statistics.more_policy {
+        0 => "In order".to_owned(),
+        more => format!("In order; {more} more are not listed"),
+    };
+    vec![Block::Table { caption, head: vec!["When", "What", "Entry"], rows: rows.collect() }]
+}
+
+fn events(statistics: &Statistics) -> Vec<Block> {
+    let mut rows: Vec<Vec<String>> = statistics
+        .events
+        .iter()
+        .map(|(name, tally)| {
+            let numbers = [tally.done, tally.granted, tally.denied, tally.failed].map(|number| number.to_string());
+            std::iter::once((*name).to_owned()).chain(numbers).collect()
+        })
+        .collect();
+    if statistics.unknown_events > 0 {
+        let none = || "—".to_owned();
+        rows.push(vec![format!("{} that could not be read", statistics.unknown_events), none(), none(), none(), none()]);
+    }
+    if rows.is_empty() {
+        return vec![Block::Paragraph("There is no entry that could be judged.".into())];
+    }
+    let caption = "What the words mean stands in greffier-ledger(5)".into();
+    vec![Block::Table { caption, head: vec!["Event", "Done", "Granted", "Denied", "Failed"], rows }]
+}
+
+fn repeat(about: &About) -> Vec<Block> {
+    let mut command = format!("greffier-verify report {} --key '{}'", quoted(&about.ledger), tame(&about.key));
+    for name in &about.pinned {
+        command += &format!(" --checkpoint {}", quoted(name));
+    }
+    if let Some(visit) = &about.visit {
+        command += &format!(" --at {visit}");
+    }
+    command += " --html";
+    vec![
+        Block::Paragraph(format!(
+            "This report was written by greffier-verify {}. The same command on the same files writes the same report:",
+            env!("CARGO_PKG_VERSION")
+        )),
+        Block::Code(command),
+        Block::Paragraph("The key must come from where it was kept since the ledger was made, not from this page. The format is public (greffier-ledger(5)); tree and signatures can be checked with any software for C2SP tlog-tiles and signed notes.".into()),
+    ]
+}
+
+fn period(statistics: &Statistics) -> String {
+    match (statistics.first, statistics.last) {
+        (Some(first), Some(last)) => format!("From {} to {}.", day(first), day(last)),
+        _ => "No entry could be judged.".into(),
+    }
+}
+
+/// `1 session was`, `2 sessions were`.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// A time without the fractions that nobody reads.
+fn when(time: Timestamp) -> String {
+    let text = time.to_string();
+    text.get(..19).map_or_else(|| text.clone(), |text| text.replace('T', " "))
+}
+
+fn day(time: Timestamp) -> String {
+    when(time).chars().take(10).collect()
+}
+
+fn upper(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// A name as a shell takes it.
+fn quoted(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+:@".contains(c);
+    let tamed = tame(name);
+    if !tamed.is_empty() && tamed.chars().all(plain) { tamed } else { format!("'{}'", tamed.replace('\'', "'\\''")) }
+}
