@@ -42,13 +42,20 @@ pub fn register(site: &mut Site, event: &str) -> u64 {
 }
 
 pub fn seal(site: &mut Site) -> u64 {
+    seal_until(site, "2026-05-12T10:00:00.000000Z", LATEST)
+}
+
+/// Latest time of the recording that [`seal`] seals: a month after the start.
+pub const LATEST: &str = "2026-06-12T10:00:00.000000Z";
+
+pub fn seal_until(site: &mut Site, earliest: &str, latest: &str) -> u64 {
     begin(site);
     site.sealed_micros = site.time_micros + 1_000_000;
     site.add("recording.sealed", |entry| {
         entry.recording = RECORDING.parse().ok();
         entry.source = "entrance".parse().ok();
         entry.data = raw(&format!(
-            r#"{{"kind":"footage","start":"2026-05-12T09:00:00.000000Z","end":"2026-05-12T09:10:00.000000Z","class":"short","bytes":9,"sha256":"{SHA256}","media":"video/mp4","earliest":"2026-05-12T10:00:00.000000Z","latest":"2026-06-12T10:00:00.000000Z"}}"#
+            r#"{{"kind":"footage","start":"2026-05-12T09:00:00.000000Z","end":"2026-05-12T09:10:00.000000Z","class":"short","bytes":9,"sha256":"{SHA256}","media":"video/mp4","earliest":"{earliest}","latest":"{latest}"}}"#
         ));
     })
 }
@@ -82,6 +89,16 @@ pub fn hold(site: &mut Site, event: &str) -> u64 {
         let kind = if event == "hold.placed" { r#","kind":"judicial""# } else { "" };
         entry.data = raw(&format!(r#"{{"hold":"{HOLD}"{kind}}}"#));
     })
+}
+
+/// Lets whole hours pass without an entry.
+pub fn hours(site: &mut Site, hours: i64) {
+    site.time_micros += hours * 3_600_000_000;
+}
+
+/// An event of the service itself, with its data.
+pub fn fact(site: &mut Site, event: &str, data: &str) -> u64 {
+    site.add(event, |entry| entry.data = raw(data).filter(|_| data != "{}"))
 }
 
 pub fn plan(site: &mut Site) -> u64 {
