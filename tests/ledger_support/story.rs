@@ -37,7 +37,7 @@ pub fn load_policy(site: &mut Site, digest: &str) -> u64 {
 pub fn register(site: &mut Site, event: &str) -> u64 {
     site.add(event, |entry| {
         entry.source = "entrance".parse().ok();
-        entry.data = raw(r#"{"kind":"footage","purposes":["safety"],"class":"short"}"#);
+        entry.data = raw(r#"{"kind":"footage","purposes":["safety","training"],"class":"short"}"#);
     })
 }
 
@@ -61,16 +61,22 @@ pub fn seal_until(site: &mut Site, earliest: &str, latest: &str) -> u64 {
 }
 
 pub fn open(site: &mut Site, outcome: Outcome) -> u64 {
+    open_for(site, "safety", outcome)
+}
+
+/// An opening for an hour.
+pub fn open_for(site: &mut Site, purpose: &str, outcome: Outcome) -> u64 {
     begin(site);
+    let until = Timestamp::from_micros(site.time_micros + 3_600_000_000).unwrap();
     site.add_with_detail("access.opened", "who", |entry| {
         entry.outcome = outcome;
         entry.recording = RECORDING.parse().ok();
         entry.source = "entrance".parse().ok();
         entry.session = SESSION.parse().ok().filter(|_| outcome == Outcome::Granted);
         entry.reason = "theft".parse().ok();
-        entry.purpose = "safety".parse().ok().filter(|_| outcome == Outcome::Granted);
+        entry.purpose = purpose.parse().ok().filter(|_| outcome == Outcome::Granted);
         entry.data = match outcome {
-            Outcome::Granted => raw(r#"{"mode":"seek","until":"2026-05-12T11:00:00.000000Z"}"#),
+            Outcome::Granted => raw(&format!(r#"{{"mode":"seek","until":"{until}"}}"#)),
             _ => raw(r#"{"mode":"seek"}"#),
         };
     })

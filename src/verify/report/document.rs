@@ -2,11 +2,13 @@
 //!
 //! Plain language first, codes second. Everything that comes from the ledger or the command line is tamed here.
 
+use std::collections::BTreeMap;
+
 use super::About;
 use super::bins::{Bins, bins};
 use crate::core::time::Timestamp;
 use crate::verify::conduct::duration;
-use crate::verify::findings::{Class, Code, MAX_PER_CODE};
+use crate::verify::findings::{Class, Code, Finding, MAX_PER_CODE};
 use crate::verify::ledger::Verdict;
 use crate::verify::print::{tame, word};
 use crate::verify::statistics::{GapKind, PolicyAct, Statistics};
@@ -73,7 +75,10 @@ pub(super) fn document(verdict: &Verdict, about: &About) -> Document {
             Section { title: "Changes of the policy", blocks: policy(statistics) },
             Section { title: "All entries by event", blocks: events(statistics) },
             Section { title: "How to repeat this check", blocks: repeat(about) },
-        ],
+        ]
+        .into_iter()
+        .chain(further(verdict))
+        .collect(),
     }
 }
 
@@ -153,13 +158,22 @@ fn facts(verdict: &Verdict, responsible: Option<String>, origin: String) -> Vec<
     vec![Block::Facts(facts)]
 }
 
-fn findings(verdict: &Verdict) -> Vec<Block> {
-    let found = verdict.report.findings();
-    let shown: Vec<_> = found.iter().filter(|finding| finding.code.class() != Class::Incomplete).collect();
-    if shown.is_empty() {
-        return vec![Block::Paragraph("Nothing was found.".into())];
-    }
-    let rows = shown.iter().map(|finding| {
+/// Findings of one code that stand in the text; the others stand at the end.
+const SHOWN_OF_EACH: usize = 5;
+
+/// The findings shown, without what is merely missing, and those left for the end.
+fn parted(verdict: &Verdict) -> (Vec<&Finding>, Vec<&Finding>) {
+    let mut of_each: BTreeMap<Code, usize> = BTreeMap::new();
+    let found = verdict.report.findings().into_iter();
+    found.filter(|finding| finding.code.class() != Class::Incomplete).partition(|finding| {
+        let count = of_each.entry(finding.code).or_default();
+        *count += 1;
+        *count <= SHOWN_OF_EACH
+    })
+}
+
+fn table_of_findings(caption: String, found: &[&Finding]) -> Block {
+    let rows = found.iter().map(|finding| {
         vec![
             finding.code.class().words().to_owned(),
             finding.entry.map_or_else(|| "—".into(), |entry| entry.to_string()),
@@ -167,11 +181,27 @@ fn findings(verdict: &Verdict) -> Vec<Block> {
             finding.code.name().to_owned(),
         ]
     });
-    let mut blocks = vec![Block::Table {
-        caption: "The gravest first. A note is worth knowing and changes nothing.".into(),
-        head: vec!["Weight", "Entry", "What was found", "Code"],
-        rows: rows.collect(),
-    }];
+    Block::Table { caption, head: vec!["Weight", "Entry", "What was found", "Code"], rows: rows.collect() }
+}
+
+fn further(verdict: &Verdict) -> Option<Section> {
+    let (_, further) = parted(verdict);
+    let caption = format!("Beyond the first {SHOWN_OF_EACH} of each code");
+    let blocks = vec![table_of_findings(caption, &further)];
+    (!further.is_empty()).then_some(Section { title: "Further findings", blocks })
+}
+
+fn findings(verdict: &Verdict) -> Vec<Block> {
+    let (shown, further) = parted(verdict);
+    if shown.is_empty() {
+        return vec![Block::Paragraph("Nothing was found.".into())];
+    }
+    let caption = "The gravest first. A note is worth knowing and changes nothing.".to_owned();
+    let mut blocks = vec![table_of_findings(caption, &shown)];
+    if !further.is_empty() {
+        let sentence = format!("Of each code the first {SHOWN_OF_EACH} are listed here; {} stand at the end.", counted(further.len() as u64, "more", "more"));
+        blocks.push(Block::Paragraph(sentence));
+    }
     let more = verdict.report.counts().filter(|(_, count)| *count > MAX_PER_CODE);
     let more: Vec<_> = more.map(|(code, count)| format!("{} more of {}", count - MAX_PER_CODE, code.name())).collect();
     if !more.is_empty() {
