@@ -152,17 +152,25 @@ macro_rules! random_id {
             type Err = IdError;
             fn from_str(text: &str) -> Result<Self, IdError> {
                 let error = IdError { what: $what, rule: "26 characters of a-z and 2-7" };
-                let lower = text.len() == 26 && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'));
-                if !lower {
-                    return Err(error);
-                }
-                // Trailing bits must be zero, so each id has exactly one text: the decoder checks it.
-                let bytes = BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).map_err(|_| error.clone())?;
-                bytes.try_into().map(Self).map_err(|_| error)
+                random_bytes(text).map(Self).ok_or(error)
             }
         }
         textual!($name);
     };
+}
+
+/// The 16 bytes of a random id; read in bulk, so without a copy of the text.
+fn random_bytes(text: &str) -> Option<[u8; 16]> {
+    let (last, first) = text.as_bytes().split_last().filter(|(_, first)| first.len() == 25)?;
+    let value = |byte: u8| match byte {
+        b'a'..=b'z' => Some(byte - b'a'),
+        b'2'..=b'7' => Some(byte - b'2' + 26),
+        _ => None,
+    };
+    let bits = first.iter().try_fold(0_u128, |bits, byte| Some(bits << 5 | u128::from(value(*byte)?)))?;
+    // 26 characters are 130 bits: the last two must be zero, so that each id has exactly one text.
+    let last = value(*last).filter(|last| last & 3 == 0)?;
+    Some((bits << 3 | u128::from(last >> 2)).to_be_bytes())
 }
 
 random_id!(
@@ -188,8 +196,10 @@ impl FromStr for Digest {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
         let error = || IdError { what: "a SHA-256", rule: "64 lower-case hexadecimal digits" };
-        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| error())?;
-        bytes.try_into().map(Self).map_err(|_| error())
+        let text: &[u8; 64] = text.as_bytes().try_into().map_err(|_| error())?;
+        let mut bytes = [0; 32];
+        HEXLOWER.decode_mut(text, &mut bytes).map_err(|_| error())?;
+        Ok(Self(bytes))
     }
 }
 textual!(Digest);

@@ -51,6 +51,42 @@ impl Timestamp {
         let utc = self.0.to_zoned(TimeZone::UTC);
         utc.checked_add(period.0).map(|zoned| Self(zoned.timestamp())).map_err(|_| TimeError::OutOfRange)
     }
+    /// From the one form that stands in the ledger, as `Display` writes it. `None` says nothing: the text may still be a time
+    /// in another form.
+    pub fn from_canonical(text: &[u8; 27]) -> Option<Self> {
+        let [y0, y1, y2, y3, b'-', o0, o1, b'-', d0, d1, b'T', h0, h1, b':', m0, m1, b':', s0, s1, b'.', rest @ ..] =
+            text
+        else {
+            return None;
+        };
+        let [f0, f1, f2, f3, f4, f5, b'Z'] = rest else { return None };
+        let number = |digits: &[&u8]| {
+            digits.iter().try_fold(0_i64, |number, digit| {
+                digit.is_ascii_digit().then(|| number * 10 + i64::from(**digit & 0x0F))
+            })
+        };
+        let (year, month, day) = (number(&[y0, y1, y2, y3])?, number(&[o0, o1])?, number(&[d0, d1])?);
+        let (hour, minute, second) = (number(&[h0, h1])?, number(&[m0, m1])?, number(&[s0, s1])?);
+        let micros = number(&[f0, f1, f2, f3, f4, f5])?;
+        if year == 0 || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let days_in_month = match month {
+            1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+            4 | 6 | 9 | 11 => 30,
+            2 => 28 + i64::from(leap),
+            _ => return None,
+        };
+        if !(1..=days_in_month).contains(&day) {
+            return None;
+        }
+        // Counted from 1 March, so that the leap day is the last of its year.
+        let (from_march, year) = if month > 2 { (month - 3, year) } else { (month + 9, year - 1) };
+        let leap_days = year / 4 - year / 100 + year / 400;
+        let days = year * 365 + leap_days + (153 * from_march + 2) / 5 + day - 1 - 719_468;
+        Self::from_micros((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + micros).ok()
+    }
     /// The calendar day in `zone`.
     pub fn date_in(self, zone: &TimeZone) -> jiff::civil::Date {
         self.0.to_zoned(zone.clone()).date()
@@ -172,12 +208,24 @@ impl fmt::Debug for BootId {
 impl FromStr for BootId {
     type Err = TimeError;
     fn from_str(text: &str) -> Result<Self, TimeError> {
-        let dashes =
-            text.len() == 36 && [8, 13, 18, 23].iter().all(|&i| text.as_bytes().get(i) == Some(&b'-'));
-        let hex: String = text.chars().filter(|&c| c != '-').collect();
-        let bytes = data_encoding::HEXLOWER.decode(hex.as_bytes()).map_err(|_| TimeError::NotATimestamp)?;
-        let bytes = bytes.try_into().map_err(|_| TimeError::NotATimestamp)?;
-        if dashes { Ok(Self(bytes)) } else { Err(TimeError::NotATimestamp) }
+        text.as_bytes().try_into().ok().and_then(Self::from_text).ok_or(TimeError::NotATimestamp)
+    }
+}
+impl BootId {
+    /// From its text, a UUID in lower case; `None` when it is none.
+    pub fn from_text(text: &[u8; 36]) -> Option<Self> {
+        let mut hex = [0; 32];
+        let mut places = hex.iter_mut();
+        for (i, byte) in text.iter().enumerate() {
+            match (matches!(i, 8 | 13 | 18 | 23), *byte == b'-') {
+                (true, true) => {}
+                (false, false) => *places.next()? = *byte,
+                _ => return None,
+            }
+        }
+        let mut bytes = [0; 16];
+        data_encoding::HEXLOWER.decode_mut(&hex, &mut bytes).ok()?;
+        Some(Self(bytes))
     }
 }
 impl Serialize for BootId {

@@ -33,7 +33,7 @@ pub const ORIGIN: &str = "example.org/greffier";
 pub const START_MICROS: i64 = 1_778_580_000_000_000;
 
 pub struct Key {
-    private: SigningKey,
+    pub private: SigningKey,
     pub public: VerifierKey,
 }
 
@@ -48,7 +48,7 @@ impl Key {
 /// A ledger that grows; every method appends.
 pub struct Site {
     pub log: Key,
-    epoch: Key,
+    pub epoch: Key,
     next_epoch: u8,
     pub lines: Vec<Vec<u8>>,
     pub leaves: Vec<Hash>,
@@ -162,6 +162,14 @@ impl Site {
 
     pub fn head(&self) -> String {
         self.head_at(self.size())
+    }
+
+    /// As a key that the caller chooses.
+    pub fn with_epoch<T>(&mut self, key: Key, act: impl FnOnce(&Self) -> T) -> T {
+        let own = std::mem::replace(&mut self.epoch, key);
+        let done = act(self);
+        self.epoch = own;
+        done
     }
 
     pub fn sign(&self, checkpoint: &Checkpoint) -> String {

@@ -72,6 +72,11 @@ impl Draft {
 impl Record {
     /// Reads an entry. An unknown event, or a detail against the rule, is an error.
     pub fn from_entry(entry: &Entry<'_>) -> Result<Self, EventError> {
+        Self::of(entry.clone())
+    }
+
+    /// The same, taking the entry apart.
+    pub fn of(entry: Entry<'_>) -> Result<Self, EventError> {
         let event = Event::from_data(&entry.event, entry.data.as_deref())?;
         let rule = match (event.detail_rule(), &entry.detail) {
             (DetailRule::Required, None) => Some("required"),
@@ -90,10 +95,10 @@ impl Record {
             outcome: entry.outcome,
             subject: Subject {
                 recording: entry.recording,
-                source: entry.source.clone(),
+                source: entry.source,
                 session: entry.session,
-                purpose: entry.purpose.clone(),
-                reason: entry.reason.clone(),
+                purpose: entry.purpose,
+                reason: entry.reason,
             },
             policy: entry.policy,
         })

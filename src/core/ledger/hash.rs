@@ -51,11 +51,17 @@ impl fmt::Debug for Hash {
 impl FromStr for Hash {
     type Err = HashError;
     fn from_str(text: &str) -> Result<Self, HashError> {
-        if text.len() != 44 {
-            return Err(HashError);
-        }
-        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| HashError)?;
-        bytes.try_into().map(Self).map_err(|_| HashError)
+        text.as_bytes().try_into().ok().and_then(Self::from_text).ok_or(HashError)
+    }
+}
+impl Hash {
+    /// From its text; `None` when that is not the base64 of 32 bytes.
+    pub fn from_text(text: &[u8; 44]) -> Option<Self> {
+        // 44 characters are 33 bytes, or 32 with one sign of padding.
+        let mut bytes = [0; 33];
+        let length = BASE64.decode_mut(text, &mut bytes).ok()?;
+        let (hash, _) = bytes.split_first_chunk::<32>()?;
+        (length == hash.len()).then_some(Self(*hash))
     }
 }
 impl Serialize for Hash {

@@ -49,6 +49,23 @@ impl Frontier {
         self.size = self.size.saturating_add(1);
     }
 
+    /// Appends a complete subtree of 2^`height` leaves by its root. False, and nothing changed, where none can begin.
+    #[must_use]
+    pub fn push_subtree(&mut self, height: u32, root: Hash) -> bool {
+        let Some(leaves) = 1_u64.checked_shl(height).filter(|leaves| self.size.is_multiple_of(*leaves)) else {
+            return false;
+        };
+        let mut root = root;
+        for _ in 0..(self.size >> height).trailing_ones() {
+            if let Some(left) = self.roots.pop() {
+                root = node_hash(&left, &root);
+            }
+        }
+        self.roots.push(root);
+        self.size = self.size.saturating_add(leaves);
+        true
+    }
+
     /// Number of leaves.
     pub fn size(&self) -> u64 {
         self.size
@@ -122,6 +139,22 @@ mod tests {
         assert!(Frontier::from_parts(5, vec![empty_hash(); 2]).is_ok());
         assert!(Frontier::from_parts(5, vec![empty_hash(); 3]).is_err());
         assert!(Frontier::from_parts(u64::MAX, vec![]).is_err());
+    }
+
+    #[test]
+    fn subtrees_and_leaves_give_the_same_tree() {
+        let leaves: Vec<Hash> = (0..100_u8).map(|n| leaf_hash(&[n])).collect();
+        for height in 0..4 {
+            let (mut one, mut other) = (Frontier::new(), Frontier::new());
+            for chunk in leaves.chunks_exact(1 << height) {
+                chunk.iter().for_each(|leaf| one.push(*leaf));
+                assert!(other.push_subtree(height, root_of(chunk)));
+                assert_eq!(one, other);
+            }
+            one.push(leaves[0]);
+            let before = one.clone();
+            assert_eq!(one.push_subtree(height + 1, leaves[0]), before.size().is_multiple_of(2 << height));
+        }
     }
 
     proptest! {
