@@ -124,7 +124,7 @@ fn the_page_says_the_verdict_first_and_all_that_a_judge_asks_for() {
     }
     // The drawing has words for those who cannot see it, and its numbers as a table.
     assert!(page.contains("role=\"img\" aria-labelledby=\"chart-title chart-text\"") && page.contains("<desc id=\"chart-text\">"));
-    assert!(page.contains("every day with a session or a refusal") && page.contains("<rect "));
+    assert!(page.contains("Every day with a session or a refusal") && page.contains("<rect "));
 }
 
 #[test]

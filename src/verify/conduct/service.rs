@@ -3,7 +3,7 @@
 //! Time within a run is measured by the clock since boot, which nobody sets. Entries that a start writes before it says so
 //! (`ledger.recovered`, `ledger.rekeyed`, `ledger.clock-suspect`, `ledger.restored`) count for neither run until it does.
 
-use super::{Findings, Seen, duration};
+use super::{Findings, Seen, duration, when};
 use crate::core::event::Event;
 use crate::core::time::{BootId, Timestamp};
 use crate::verify::findings::{Code, Report};
@@ -194,5 +194,5 @@ fn silence(gap: &Gap) -> String {
 }
 
 fn from_to(gap: &Gap) -> String {
-    format!("from {} to {} ({})", gap.from, gap.to, duration(gap.to.micros_since(gap.from)))
+    format!("from {} to {} ({})", when(gap.from), when(gap.to), duration(gap.to.micros_since(gap.from)))
 }

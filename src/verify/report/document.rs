@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::About;
 use super::bins::{Bins, bins};
 use crate::core::time::Timestamp;
-use crate::verify::conduct::duration;
+use crate::verify::conduct::{duration, when};
 use crate::verify::findings::{Class, Code, Finding, MAX_PER_CODE};
 use crate::verify::ledger::Verdict;
 use crate::verify::print::{tame, word};
@@ -78,6 +78,7 @@ pub(super) fn document(verdict: &Verdict, about: &About) -> Document {
         ]
         .into_iter()
         .chain(further(verdict))
+        .chain(numbers(statistics))
         .collect(),
     }
 }
@@ -292,21 +293,25 @@ fn accesses(statistics: &Statistics) -> Vec<Block> {
             bins.unit.word(),
             most.unwrap_or_default()
         );
-        let head = ["Beginning", "Sessions", "By purpose", "Refusals"];
-        let rows = bins.bars.iter().filter(|bar| bar.all_opened() > 0 || bar.refused > 0).map(|bar| {
-            let by = bins.series.iter().zip(&bar.opened).filter(|(_, count)| **count > 0);
-            let by: Vec<String> = by.map(|(name, count)| format!("{name} {count}")).collect();
-            vec![bar.label.clone(), bar.all_opened().to_string(), by.join(", "), bar.refused.to_string()]
-        });
-        let table = Block::Table {
-            caption: format!("The numbers of the drawing: every {} with a session or a refusal", bins.unit.word()),
-            head: head.to_vec(),
-            rows: rows.collect(),
-        };
         blocks.push(Block::Chart { bins, says });
-        blocks.push(table);
     }
     blocks
+}
+
+/// The drawing once more, for those who cannot see it and those who want to add up.
+fn numbers(statistics: &Statistics) -> Option<Section> {
+    let bins = bins(statistics)?;
+    let rows = bins.bars.iter().filter(|bar| bar.all_opened() > 0 || bar.refused > 0).map(|bar| {
+        let by = bins.series.iter().zip(&bar.opened).filter(|(_, count)| **count > 0);
+        let by: Vec<String> = by.map(|(name, count)| format!("{name} {count}")).collect();
+        vec![bar.label.clone(), bar.all_opened().to_string(), by.join(", "), bar.refused.to_string()]
+    });
+    let table = Block::Table {
+        caption: format!("Every {} with a session or a refusal", bins.unit.word()),
+        head: vec!["Beginning", "Sessions", "By purpose", "Refusals"],
+        rows: rows.collect(),
+    };
+    Some(Section { title: "The numbers of the drawing", blocks: vec![table] })
 }
 
 fn refusals(statistics: &Statistics) -> Vec<Block> {
@@ -470,12 +475,6 @@ fn period(statistics: &Statistics) -> String {
 /// `1 session was`, `2 sessions were`.
 fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
-}
-
-/// A time without the fractions that nobody reads.
-fn when(time: Timestamp) -> String {
-    let text = time.to_string();
-    text.get(..19).map_or_else(|| text.clone(), |text| text.replace('T', " "))
 }
 
 fn day(time: Timestamp) -> String {

@@ -93,10 +93,10 @@ fn chart(bins: &Bins, says: &str) -> Markup {
             svg role="img" aria-labelledby="chart-title chart-text" viewBox={ "0 0 " (WIDTH) " " (total) }
                 xmlns="http://www.w3.org/2000/svg" {
                 title id="chart-title" { "Sessions and refusals over time" }
-                desc id="chart-text" { (says) " The table below holds the same numbers." }
+                desc id="chart-text" { (says) " The table at the end of this page holds the same numbers." }
                 @for (value, y) in [(most, TOP), (most / 2, TOP + HEIGHT / 2), (0, base)] {
                     line x1=(LEFT) x2=(WIDTH) y1=(y) y2=(y) class="grid" {}
-                    @if value > 0 || y == base {
+                    @if y == base || value * 2 == most || value == most {
                         text x=(LEFT - 6) y=(y + 4) class="axis end" { (value) }
                     }
                 }
