@@ -343,8 +343,12 @@ fn details_must_be_those_committed_to() {
         [("detail-damaged", None)],
         "no such entry"
     );
-    // Destroyed details are no finding.
-    assert_eq!(check_details([lines[0], "\n", lines[2], "\n"].concat()), []);
+    assert_eq!(
+        check_details([lines[0], "\n", lines[2], "\n"].concat()),
+        [("detail-missing", Some(4))],
+        "one, and the last one, are missing"
+    );
+    assert_eq!(check_details(String::new()), [("detail-missing", Some(3))]);
 }
 
 #[test]
@@ -375,4 +379,109 @@ fn a_head_that_is_no_checkpoint_and_a_link_for_a_file_are_damage() {
     let verdict = check(&site, export.path());
     assert!(found(&verdict).iter().any(|(code, _)| *code == "file-refused"), "{:?}", found(&verdict));
     assert_eq!(verdict.exit_code(), 1);
+}
+
+/// An entry that says that the details `first..end` of bundle 0 are destroyed.
+fn destroy(site: &mut Site, first: u64, end: u64) {
+    let data = format!(r#"{{"bundle":0,"destroyed":[[{first},{end}]],"generation":1}}"#);
+    site.add("ledger.details-destroyed", |entry| entry.data = raw(&data));
+}
+
+#[test]
+fn a_detail_may_be_missing_only_where_an_entry_says_that_it_was_destroyed() {
+    let mut site = long_story();
+    let gone = site.details.remove(0);
+    assert_eq!(found_in(&site), [("detail-missing", Some(gone.0))]);
+    let live = tempfile::tempdir().unwrap();
+    site.live(live.path());
+    assert_eq!(found(&check(&site, live.path())), [("detail-missing", Some(gone.0))]);
+    destroy(&mut site, gone.0, gone.0 + 1);
+    assert_eq!(found_in(&site), []);
+    site.live(live.path());
+    assert_eq!(found(&check(&site, live.path())), []);
+}
+
+#[test]
+fn the_details_of_a_live_ledger_must_be_there_though_nobody_can_open_them() {
+    let site = long_story();
+    let dir = tempfile::tempdir().unwrap();
+    site.live(dir.path());
+    let file = dir.path().join("details/000");
+    let good = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    assert_eq!(found(&check(&site, dir.path())), [("detail-missing", Some(3))]);
+    write(dir.path(), "details/000", &good[..good.len() - 1]);
+    assert_eq!(found(&check(&site, dir.path())), [("detail-damaged", Some(0))]);
+    // A detail where the entry commits to none: entry 0 gets one byte.
+    write(dir.path(), "details/000", &[&[1, 0, 0, 0, 7][..], &good[4..]].concat());
+    assert_eq!(found(&check(&site, dir.path())), [("detail-damaged", Some(0))]);
+}
+
+#[test]
+fn bundles_filed_while_the_tail_still_holds_them_must_agree_with_it() {
+    let site = long_story();
+    for base in [0, 256, 512] {
+        let live = tempfile::tempdir().unwrap();
+        site.live_from(live.path(), base);
+        let verdict = check(&site, live.path());
+        assert_eq!((found(&verdict), verdict.exit_code()), (vec![], 0), "base {base}");
+        assert_eq!(verdict.summary.entries, 600);
+        if base > 256 {
+            continue;
+        }
+        let length = 2 + site.lines[256].len();
+        for (path, byte, finding) in [
+            ("tile/entries/001", 40, ("entry-damaged", Some(256))),
+            ("tile/entries/001", length + 40, ("entry-damaged", Some(257))),
+            ("tile/0/001", 32 * 9, ("tile-damaged", Some(265))),
+        ] {
+            flip(live.path(), path, byte, 1);
+            assert_eq!(found(&check(&site, live.path())), [finding], "base {base} {path}");
+            flip(live.path(), path, byte, 1);
+        }
+        // Not filed yet, or only in part.
+        for path in ["tile/0/001", "tile/entries/001", "details/001"] {
+            fs::remove_file(live.path().join(path)).unwrap();
+            assert_eq!(found(&check(&site, live.path())), [], "base {base} without {path}");
+        }
+    }
+}
+
+#[test]
+fn threads_change_nothing_of_the_verdict() {
+    let mut site = long_story();
+    while site.size() < 256 * 21 + 9 {
+        if site.size().is_multiple_of(700) {
+            site.rekey();
+        } else if site.size().is_multiple_of(3) {
+            let seq = site.size();
+            site.add_with_detail("policy.refused", &format!("{seq}"), |entry| {
+                entry.outcome = greffier::core::ledger::entry::Outcome::Denied;
+            });
+        } else {
+            confirm(&mut site);
+        }
+    }
+    let export = exported(&site);
+    let judge = || {
+        let verdicts = [1, 2, 5].map(|threads| {
+            let threads = std::num::NonZeroUsize::new(threads);
+            let options = Options::new(Source::Path(export.path().to_owned()), site.log.public.clone());
+            let verdict = verify_ledger(&Options { threads, ..options }).unwrap();
+            let findings: Vec<_> = verdict.report.findings().into_iter().cloned().collect();
+            (findings, verdict.summary.entries, verdict.summary.details_matched, verdict.exit_code())
+        });
+        assert!(verdicts.iter().all(|verdict| *verdict == verdicts[0]), "{verdicts:?}");
+        verdicts[0].clone()
+    };
+    let (_, entries, matched, code) = judge();
+    assert_eq!((entries, matched, code), (site.size(), site.details.len() as u64, 0));
+    flip(export.path(), "tile/entries/004", 1000, 1);
+    flip(export.path(), "tile/0/011", 1000, 1);
+    flip(export.path(), "details.jsonl", 50_000, 1);
+    assert_eq!(judge().3, 1);
+    fs::remove_file(export.path().join("tile/entries/013")).unwrap();
+    let (findings, entries, ..) = judge();
+    assert_eq!(entries, 13 * 256);
+    assert!(findings.iter().any(|finding| finding.code == Code::BundleMissing));
 }

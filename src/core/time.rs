@@ -54,8 +54,29 @@ impl Timestamp {
     /// From the one form that stands in the ledger, as `Display` writes it. `None` says nothing: the text may still be a time
     /// in another form.
     pub fn from_canonical(text: &[u8; 27]) -> Option<Self> {
-        let [y0, y1, y2, y3, b'-', o0, o1, b'-', d0, d1, b'T', h0, h1, b':', m0, m1, b':', s0, s1, b'.', rest @ ..] =
-            text
+        let [
+            y0,
+            y1,
+            y2,
+            y3,
+            b'-',
+            o0,
+            o1,
+            b'-',
+            d0,
+            d1,
+            b'T',
+            h0,
+            h1,
+            b':',
+            m0,
+            m1,
+            b':',
+            s0,
+            s1,
+            b'.',
+            rest @ ..,
+        ] = text
         else {
             return None;
         };

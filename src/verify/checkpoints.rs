@@ -75,6 +75,13 @@ impl Checkpoints {
         Ok(Self { folder: folder.clone(), kept, kept_met: 0, pinned, pinned_met: 0 })
     }
 
+    /// Whether one was signed for more than `from` and fewer than `end` entries.
+    pub fn any_within(&self, from: u64, end: u64) -> bool {
+        let within = |size: u64| from < size && size < end;
+        let pinned = self.pinned.get(self.pinned_met..).unwrap_or_default();
+        self.next_kept().is_some_and(within) || pinned.iter().any(|pinned| within(pinned.checkpoint.size))
+    }
+
     /// Checks what was signed for exactly the entries so far.
     pub fn meet(&mut self, tree: &Frontier, keys: Keys<'_>, report: &mut Report) -> Result<(), FileError> {
         let size = tree.size();

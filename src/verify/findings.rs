@@ -67,6 +67,7 @@ codes! {
     HeadSignature = "head-signature", Damage, "the head lacks a good signature of the log key or the epoch key";
     CheckpointDamaged = "checkpoint-damaged", Damage, "a kept checkpoint cannot be read or is not signed by both keys";
     DetailDamaged = "detail-damaged", Damage, "a detail is not the one that its entry commits to";
+    DetailMissing = "detail-missing", Damage, "a detail is not here, and no entry says that it was destroyed";
     FileRefused = "file-refused", Damage, "a link, a device or an oversized file stands where a file of the ledger belongs";
     EntryFormat = "entry-format", Rule, "a signed entry is not an entry";
     EntryOrder = "entry-order", Rule, "a signed entry has another number than its place";

@@ -2,23 +2,22 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread;
 
 use super::archive::{ArchiveError, Unpacking};
 use super::checkpoints::{Checkpoints, Keys, read_signed_by_log};
-use super::details::{DETAILS_FILE, Details};
+use super::details::{DETAILS_FILE, Details, Lines};
 use super::files::{FileError, Folder, Source};
 use super::findings::{Class, Code, Report, sentence};
+use super::pipeline;
+use super::source::{Bundle, Feed, Loaded};
 use super::statistics::Statistics;
-use super::source::{Bundle, Bundles, Loaded};
+use super::tail::{check_tail, read_header};
 use super::walk::Walk;
 use crate::core::ledger::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::core::ledger::epoch::EpochKeys;
 use crate::core::ledger::hash::Hash;
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
-use crate::core::ledger::tail::{FrameKind, HEADER_BYTES, TailError, TailHeader, log_id, recover, scan};
-use crate::core::ledger::tile::FULL_U64;
+use crate::core::ledger::tail::TailHeader;
 use crate::core::time::Timestamp;
 
 /// What to check, and against what.
@@ -32,6 +31,8 @@ pub struct Options {
     pub pinned: Vec<(String, String)>,
     /// The time of the visit: what should have been purged, or written, by then. `None`: the time of the last entry.
     pub visit: Option<Timestamp>,
+    /// Whether the text of the policy in force is looked for, which says who is responsible: a report wants it.
+    pub read_policy: bool,
     /// Whose cosignatures the heads must carry, as a C2SP tlog-policy: name for messages, text.
     pub policy: Option<(String, String)>,
     /// The state directory whose `objects/` is compared with the ledger.
@@ -57,6 +58,7 @@ impl Options {
             key,
             pinned: Vec::new(),
             visit: None,
+            read_policy: false,
             policy: None,
             store: None,
             scratch: Self::SCRATCH.into(),
@@ -160,17 +162,19 @@ pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
     let form = Form::look(&folder, key, &mut report)?.ok_or_else(|| {
         Failure::Unreadable(format!("{name} holds neither a tail nor a checkpoint: it is no ledger"))
     })?;
-    let details = match &form {
-        Form::Live { .. } => Details::new(None)?,
-        Form::Export { .. } => Details::new(folder.open(DETAILS_FILE)?)?,
-    };
+    let live = matches!(form, Form::Live { .. });
+    let lines = if live { None } else { folder.open(DETAILS_FILE)?.map(Lines::new) };
+    let details = Details::new(lines.is_some());
     let epochs = EpochKeys::new(key.clone());
     let filed = form.size().unwrap_or(u64::MAX);
     let mut walk = Walk::new(folder.clone(), filed, epochs, details, checkpoints, report);
     walk.checkpoints.meet(&walk.tree, Keys { epochs: &walk.epochs, blind: false }, &mut walk.report)?;
-    let whole = walk_bundles(&mut walk, &folder, &form)?;
+    let mut feed = Feed::new(folder.clone(), form.size(), lines, live);
+    let whole = walk_bundles(&mut walk, &mut feed, &form, options.threads)?;
     let head = match &form {
-        Form::Live { tail, header: Some(header) } if whole => check_tail(&mut walk, tail, header)?,
+        Form::Live { tail, header: Some(header) } if whole => {
+            check_tail(&mut walk, tail, header, &feed.reader())?
+        }
         Form::Live { .. } => None,
         Form::Export { text, head: Some(head) } => {
             check_head(&mut walk, text, head, whole);
@@ -178,7 +182,7 @@ pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
         }
         Form::Export { .. } => None,
     };
-    finish(walk, &folder, &form, head, whole, options.visit)
+    finish(walk, &folder, &form, head, feed.into_lines().filter(|_| whole), whole, options)
 }
 
 fn cannot_open(name: &str, error: &ArchiveError) -> Failure {
@@ -224,117 +228,40 @@ impl Form {
     }
 }
 
-fn read_header(tail: &[u8], key: &VerifierKey) -> Result<TailHeader, String> {
-    let header = TailHeader::decode(tail).map_err(|error| format!("tail: {error}"))?;
-    if header.log_id != log_id(key) {
-        return Err("tail: it belongs to another ledger than the key".into());
-    }
-    if header.base.size() % FULL_U64 != 0 {
-        return Err("tail: its header does not begin at a full bundle".into());
-    }
-    Ok(header)
-}
-
-/// Reads ahead on a second thread, which also hashes. False when the way ended early.
-fn walk_bundles(walk: &mut Walk, folder: &Folder, form: &Form) -> Result<bool, Failure> {
-    let bundles = Bundles::new(folder.clone(), form.size());
-    thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(2);
-        scope.spawn(move || {
-            for loaded in bundles {
-                if sender.send(loaded).is_err() {
-                    break;
-                }
-            }
-        });
-        walk_received(walk, receiver, form.after_bundles())
-    })
-}
-
-fn walk_received(
+/// False when the way ended early.
+fn walk_bundles(
     walk: &mut Walk,
-    receiver: Receiver<Result<Loaded, FileError>>,
-    (next_prev, root): (Option<Hash>, Option<Hash>),
+    feed: &mut Feed,
+    form: &Form,
+    threads: Option<NonZeroUsize>,
 ) -> Result<bool, Failure> {
     // One bundle behind: its last entry is vouched for by the first of the next.
     let mut waiting: Option<Box<Bundle>> = None;
     let mut absent = None;
-    for loaded in receiver {
-        match loaded? {
+    let mut whole = true;
+    pipeline::run(feed, threads, |loaded| {
+        match loaded {
             Loaded::Bundle(bundle) => {
-                let vouch = bundle.claimed_prev(0);
-                let before = waiting.replace(bundle);
-                if !before.map_or(Ok(true), |before| walk.bundle(&before, vouch, None))? {
-                    return Ok(false);
+                let vouch = bundle.claimed_prev();
+                if let Some(before) = waiting.replace(bundle) {
+                    whole = walk.bundle(*before, vouch, None)?;
                 }
             }
             Loaded::Missing(path) => absent = Some((Code::BundleMissing, format!("{path} is not here"))),
             Loaded::Refused(why) => absent = Some((Code::FileRefused, why)),
         }
-        if absent.is_some() {
-            break;
-        }
+        Ok(whole && absent.is_none())
+    })?;
+    if !whole {
+        return Ok(false);
     }
-    let (next_prev, root) = if absent.is_some() { (None, None) } else { (next_prev, root) };
-    let whole = waiting.map_or(Ok(true), |last| walk.bundle(&last, next_prev, root))?;
+    let (next_prev, root) = if absent.is_some() { (None, None) } else { form.after_bundles() };
+    let whole = waiting.map_or(Ok(true), |last| walk.bundle(*last, next_prev, root))?;
     if let Some((code, sentence)) = absent {
         walk.report.add(code, walk.tree.size(), format!("{sentence}: nothing from here on was checked"));
         return Ok(false);
     }
     Ok(whole)
-}
-
-/// The entries after the last full bundle, and the live head.
-fn check_tail(walk: &mut Walk, tail: &[u8], header: &TailHeader) -> Result<Option<Checkpoint>, Failure> {
-    if header.base.root() != walk.tree.root() || header.prev != walk.prev {
-        walk.report.add(
-            Code::TailDamaged,
-            None,
-            "tail: its header continues other entries than those of the bundles",
-        );
-        return Ok(None);
-    }
-    let recovered = match recover(tail, &walk.epochs, 0) {
-        Ok(recovered) => recovered,
-        Err(error) => {
-            report_tail(walk, tail, header, &error);
-            // What stands before the damage is checked all the same.
-            let sound = error.offset().and_then(|offset| tail.get(..usize::try_from(offset).ok()?));
-            match sound.map(|sound| recover(sound, &walk.epochs, 0)) {
-                Some(Ok(recovered)) => recovered,
-                _ => return Ok(None),
-            }
-        }
-    };
-    let next = header.base.size() + recovered.entries.len() as u64;
-    if recovered.dropped_bytes > 0 && !walk.report.has(Code::TailDamaged) {
-        let sentence =
-            format!("the tail ends in {} bytes that no checkpoint covers", recovered.dropped_bytes);
-        walk.report.add(Code::TailTorn, next, sentence);
-    }
-    let lines = recovered.entries.iter().map(|entry| entry.line);
-    walk.bundle(&Bundle::of_lines(header.base.size(), lines), None, None)?;
-    Ok(recovered.head.map(|(head, _)| head))
-}
-
-/// Names the entry that is damaged, not the offset alone.
-fn report_tail(walk: &mut Walk, tail: &[u8], header: &TailHeader, error: &TailError) {
-    let Some(offset) = error.offset() else {
-        return walk.report.add(Code::TailDamaged, None, sentence(error));
-    };
-    let before = scan(tail, header.tail_number, HEADER_BYTES).take_while(|frame| frame.offset < offset);
-    let entries = before.filter(|frame| frame.kind == FrameKind::Entry).count() as u64;
-    let next = header.base.size() + entries;
-    if walk.blind_from.is_some() && matches!(error, TailError::Signature { .. } | TailError::Epoch { .. }) {
-        let sentence =
-            "the tail could not be checked: its epoch key may stand in an entry that cannot be read";
-        return walk.report.add(Code::HeadMissing, next, sentence);
-    }
-    let kind = usize::try_from(offset).ok().and_then(|offset| tail.get(offset)).copied();
-    let of_entry_before =
-        [FrameKind::Detail, FrameKind::Checkpoint].map(|kind| Some(kind.code())).contains(&kind);
-    let entry = if of_entry_before { next.saturating_sub(1) } else { next };
-    walk.report.add(Code::TailDamaged, entry, sentence(error));
 }
 
 fn check_head(walk: &mut Walk, text: &str, head: &Checkpoint, whole: bool) {
@@ -363,8 +290,9 @@ fn finish(
     folder: &Folder,
     form: &Form,
     head: Option<Checkpoint>,
+    mut lines: Option<Lines>,
     whole: bool,
-    visit: Option<Timestamp>,
+    options: &Options,
 ) -> Result<Verdict, Failure> {
     let size = walk.tree.size();
     // Where the ledger ends is known only if the head or the whole tail said it.
@@ -372,7 +300,11 @@ fn finish(
         if matches!(form, Form::Export { .. }) {
             walk.tiles.finish(size, folder, &mut walk.report)?;
         }
-        walk.details.finish(size, &mut walk.report)?;
+        // What could not be read may have said it.
+        let blind = walk.blind_from.is_some();
+        let destroyed = walk.conduct.state().destroyed_details();
+        let is_destroyed = |seq| blind || destroyed.contains(seq);
+        walk.details.finish(size, lines.as_mut(), is_destroyed, &mut walk.report)?;
         let log_key = walk.epochs.log_key().clone();
         walk.checkpoints.finish(size, &log_key, &mut walk.report)?;
     }
@@ -404,6 +336,14 @@ fn finish(
         details_matched: walk.details.matched(),
         details_absent: walk.details.absent(),
     };
-    let statistics = walk.conduct.finish(visit, &mut walk.report);
+    // Each line matched its entry, or there is a finding: then nobody's word is taken from them.
+    let entry = walk.conduct.policy_entry().filter(|_| options.read_policy && !walk.report.has(Code::DetailDamaged));
+    if let (Some(entry), Form::Export { .. }) = (entry, form)
+        && let Some(file) = folder.open(DETAILS_FILE)?
+        && let Some(detail) = Lines::new(file).find(entry)?
+    {
+        walk.conduct.policy_text(&detail);
+    }
+    let statistics = walk.conduct.finish(options.visit, &mut walk.report);
     Ok(Verdict { report: walk.report, summary, statistics })
 }

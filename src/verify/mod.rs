@@ -12,10 +12,12 @@ mod details;
 mod files;
 mod findings;
 mod ledger;
+mod pipeline;
 mod print;
 mod report;
 mod source;
 mod statistics;
+mod tail;
 mod tiles;
 mod walk;
 
@@ -36,21 +38,24 @@ pub fn run() -> ExitCode {
     match Args::parse().command {
         Command::Ledger(arguments) => {
             let json = arguments.json;
-            check(arguments, json, |verdict, _| print::verdict(verdict, json))
+            check(arguments, false, json, |verdict, _| print::verdict(verdict, json))
         }
         Command::Report(arguments) => {
             let format = arguments.format();
-            check(arguments.ledger, format == Format::Json, |verdict, about| report::print(verdict, about, format))
+            let json = format == Format::Json;
+            check(arguments.ledger, true, json, |verdict, about| report::print(verdict, about, format))
         }
     }
 }
 
 fn check(
     arguments: LedgerArgs,
+    read_policy: bool,
     json: bool,
     say: impl FnOnce(&Verdict, &About) -> std::io::Result<()>,
 ) -> ExitCode {
     let outcome = arguments.into_options().and_then(|options| {
+        let options = Options { read_policy, ..options };
         let verdict = verify_ledger(&options)?;
         Ok((verdict, About::of(&options)))
     });

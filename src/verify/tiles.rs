@@ -25,18 +25,20 @@ struct Level {
 }
 
 impl Tiles {
-    /// Adds a leaf, and compares each tile above it that becomes full and must have a file: those below `filed` entries.
+    /// Adds a hash at `level` (a leaf at 0, the root over 256 at 1), and compares each tile above level 0 that becomes full:
+    /// below `filed` entries it must have a file, behind them it may.
     pub fn push(
         &mut self,
-        leaf: Hash,
+        level: u8,
+        hash: Hash,
         filed: u64,
         folder: &Folder,
         report: &mut Report,
     ) -> Result<(), FileError> {
-        let mut hash = leaf;
-        for level in 0..8_u8 {
+        let mut hash = hash;
+        for level in level..8_u8 {
             if self.levels.len() <= usize::from(level) {
-                self.levels.push(Level::default());
+                self.levels.resize_with(usize::from(level) + 1, Level::default);
             }
             let Some(tile) = self.levels.get_mut(usize::from(level)) else { return Ok(()) };
             tile.hashes.push(hash);
@@ -47,8 +49,8 @@ impl Tiles {
             let n = tile.n;
             tile.n += 1;
             let end = (n + 1).saturating_mul(FULL_U64.saturating_pow(u32::from(level) + 1));
-            if level > 0 && end <= filed {
-                self.compare(level, n, None, &full, folder, report)?;
+            if level > 0 {
+                self.compare((level, n, None), &full, end <= filed, folder, report)?;
             }
             hash = root_of(&full);
         }
@@ -59,7 +61,7 @@ impl Tiles {
     pub fn finish(&mut self, size: u64, folder: &Folder, report: &mut Report) -> Result<(), FileError> {
         for (level, Level { hashes, n }) in (0..8_u8).zip(std::mem::take(&mut self.levels)).skip(1) {
             if let Some(width) = partial_width(level, size) {
-                self.compare(level, n, Some(width), &hashes, folder, report)?;
+                self.compare((level, n, Some(width)), &hashes, true, folder, report)?;
             }
         }
         Ok(())
@@ -77,10 +79,9 @@ impl Tiles {
 
     fn compare(
         &mut self,
-        level: u8,
-        n: u64,
-        width: Option<u8>,
+        (level, n, width): (u8, u64, Option<u8>),
         computed: &[Hash],
+        required: bool,
         folder: &Folder,
         report: &mut Report,
     ) -> Result<(), FileError> {
@@ -97,7 +98,8 @@ impl Tiles {
                     );
                 }
             }
-            Tile::Missing => self.add_missing(tile_path(level, n, width)),
+            Tile::Missing if required => self.add_missing(tile_path(level, n, width)),
+            Tile::Missing => {}
             Tile::Bad(sentence) => report.add(Code::TileDamaged, None, sentence),
         }
         Ok(())

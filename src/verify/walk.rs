@@ -5,18 +5,17 @@
 
 use super::checkpoints::{Checkpoints, Keys};
 use super::conduct::Conduct;
-use super::details::Details;
+use super::details::{Details, Places};
 use super::files::Folder;
 use super::findings::{Code, Report, sentence};
 use super::ledger::Failure;
-use super::source::Bundle;
+use super::source::{Bundle, Clocks, Facts, Sealed};
 use super::tiles::{Tile, Tiles};
 use crate::core::ledger::entry::{Entry, EntryError};
 use crate::core::ledger::epoch::EpochKeys;
 use crate::core::ledger::hash::{Hash, empty_hash};
 use crate::core::ledger::tile::{FULL_U64, tile_path};
 use crate::core::ledger::tree::Frontier;
-use crate::core::time::{BootId, Timestamp};
 
 /// Everything carried from entry to entry.
 #[derive(Debug)]
@@ -35,15 +34,6 @@ pub struct Walk {
     filed: u64,
     pub conduct: Conduct,
     before: Option<Clocks>,
-}
-
-/// The clocks of the entry before.
-#[derive(Debug)]
-struct Clocks {
-    time: Timestamp,
-    boot: BootId,
-    up_micros: u64,
-    suspect: bool,
 }
 
 /// What the witnesses say of one entry.
@@ -82,15 +72,55 @@ impl Walk {
         }
     }
 
-    /// Goes through one bundle. `next_prev` is what the entry after it says of its last entry; for the last entry of all, the root
+    /// Goes through one bundle; entry by entry if anything in it or before it is amiss. `next_prev` is what the entry after it says of its last entry; for the last entry of all, the root
     /// that the head signs decides. False when the way ends here because nothing tells the hash of an entry any more.
     pub fn bundle(
+        &mut self,
+        mut bundle: Bundle,
+        next_prev: Option<Hash>,
+        root: Option<Hash>,
+    ) -> Result<bool, Failure> {
+        match bundle.facts.take() {
+            Some(facts) if facts.prev == self.prev => self.sound_bundle(&bundle, facts),
+            _ => self.doubtful_bundle(&bundle, next_prev, root),
+        }
+    }
+
+    fn sound_bundle(&mut self, bundle: &Bundle, facts: Facts) -> Result<bool, Failure> {
+        self.note_tile(bundle);
+        let done = self.details.take(bundle.first, &bundle.details, facts.account.as_ref(), &mut self.report);
+        let root = facts.root.filter(|_| !self.checkpoints.any_within(bundle.first, bundle.first + FULL_U64));
+        for ((seq, fact), place) in (bundle.first..).zip(facts.entries).zip(0..) {
+            self.judge_time(seq, fact.clocks);
+            if !done {
+                self.details.check(seq, fact.detail, &mut self.report);
+            }
+            self.check_sealed(bundle, seq, fact.detail);
+            if self.blind_from.is_none() {
+                if let Some(entry) = &fact.announces {
+                    self.note_keys(entry);
+                }
+                self.conduct.judge_record(seq, fact.record, &mut self.report);
+            }
+            if let (None, Some((_, leaf))) = (root, bundle.entry(place)) {
+                self.advance(leaf)?;
+            }
+        }
+        self.report_sealed(bundle);
+        if let (Some(root), Some(last)) = (root, bundle.last_leaf()) {
+            self.advance_bundle(root, last)?;
+        }
+        Ok(true)
+    }
+
+    fn doubtful_bundle(
         &mut self,
         bundle: &Bundle,
         next_prev: Option<Hash>,
         root: Option<Hash>,
     ) -> Result<bool, Failure> {
         self.note_tile(bundle);
+        self.details.take(bundle.first, &bundle.details, None, &mut self.report);
         let mut damaged = Run::default();
         let mut tile_damaged = Run::default();
         let mut whole = true;
@@ -116,12 +146,12 @@ impl Walk {
                 }
                 Verdict::Damaged(signed) => {
                     damaged.add(seq);
-                    self.lose_sight(seq)?;
+                    self.lose_sight(seq);
                     signed
                 }
             };
             if !damaged.ends_with(seq) {
-                self.entry(seq, parsed)?;
+                self.entry(seq, parsed, bundle);
             }
             let Some(signed) = signed else {
                 whole = false;
@@ -130,6 +160,7 @@ impl Walk {
             self.advance(signed)?;
         }
         self.report_runs(bundle, damaged, tile_damaged);
+        self.report_sealed(bundle);
         Ok(whole)
     }
 
@@ -184,7 +215,7 @@ impl Walk {
     }
 
     /// Judges an entry whose bytes are as signed.
-    fn entry(&mut self, seq: u64, parsed: Option<Result<Entry<'_>, EntryError>>) -> Result<(), Failure> {
+    fn entry(&mut self, seq: u64, parsed: Option<Result<Entry<'_>, EntryError>>, bundle: &Bundle) {
         let entry = match parsed {
             Some(Ok(entry)) => entry,
             Some(Err(error)) => {
@@ -201,43 +232,60 @@ impl Walk {
             self.report.add(Code::EntryOrder, seq, format!("it calls itself entry {}", entry.seq));
             return self.lose_sight(seq);
         }
-        self.judge_time(&entry);
-        let policy = (entry.event == "policy.loaded").then(|| self.details.peek(seq, entry.detail)).flatten();
-        self.details.check(seq, entry.detail, &mut self.report)?;
+        self.judge_time(seq, Clocks::of(&entry));
+        self.details.check(seq, entry.detail, &mut self.report);
+        self.check_sealed(bundle, seq, entry.detail);
         if self.blind_from.is_some() {
-            return Ok(());
+            return;
         }
-        if let Err(error) = self.epochs.note_entry(&entry) {
-            self.report.add(Code::KeyAnnouncement, seq, error.why);
-        }
+        self.note_keys(&entry);
         self.conduct.judge(&entry, &mut self.report);
-        if let Some(text) = policy {
-            self.conduct.policy_text(&text);
-        }
-        Ok(())
     }
 
-    fn judge_time(&mut self, entry: &Entry<'_>) {
-        let suspect = entry.event == "ledger.clock-suspect";
+    fn note_keys(&mut self, entry: &Entry<'_>) {
+        if let Err(error) = self.epochs.note_entry(entry) {
+            self.report.add(Code::KeyAnnouncement, error.seq, error.why);
+        }
+    }
+
+    fn judge_time(&mut self, seq: u64, clocks: Clocks) {
         if let Some(before) = &self.before {
-            if entry.time < before.time && !suspect && !before.suspect {
-                let sentence = format!("its time {} is before that of the entry before it", entry.time);
-                self.report.add(Code::TimeFalls, entry.seq, sentence);
+            if clocks.time < before.time && !clocks.suspect && !before.suspect {
+                let sentence = format!("its time {} is before that of the entry before it", clocks.time);
+                self.report.add(Code::TimeFalls, seq, sentence);
             }
-            if entry.boot == before.boot && entry.up_micros < before.up_micros {
-                self.report.add(
-                    Code::TimeFalls,
-                    entry.seq,
-                    "its time since boot is less than before, in the same boot",
-                );
+            if clocks.boot == before.boot && clocks.up_micros < before.up_micros {
+                let sentence = "its time since boot is less than before, in the same boot";
+                self.report.add(Code::TimeFalls, seq, sentence);
             }
         }
-        let Entry { time, boot, up_micros, .. } = *entry;
-        self.before = Some(Clocks { time, boot, up_micros, suspect });
+        self.before = Some(clocks);
+    }
+
+    /// The detail of an entry of a live ledger: it cannot be opened here, but it must be there.
+    fn check_sealed(&mut self, bundle: &Bundle, seq: u64, commitment: Option<Hash>) {
+        let Sealed::Of(places) = &bundle.sealed else { return };
+        match (places.has(seq), commitment) {
+            (true, None) => {
+                self.report.add(Code::DetailDamaged, seq, "a detail is here, but the entry commits to none");
+            }
+            (false, Some(_)) => {
+                let mut missing = Places::default();
+                missing.set(seq);
+                self.details.add_missing(seq - seq % FULL_U64, missing);
+            }
+            _ => {}
+        }
+    }
+
+    fn report_sealed(&mut self, bundle: &Bundle) {
+        if let Sealed::Bad(sentence) = &bundle.sealed {
+            self.report.add(Code::DetailDamaged, bundle.first, sentence.as_str());
+        }
     }
 
     /// From here on an announcement of keys, a grant or a hold may be missing.
-    fn lose_sight(&mut self, seq: u64) -> Result<(), Failure> {
+    fn lose_sight(&mut self, seq: u64) {
         self.before = None;
         if self.blind_from.is_none() {
             self.blind_from = Some(seq);
@@ -247,13 +295,27 @@ impl Walk {
                 "it cannot be read, so conduct and epoch keys are not judged after it",
             );
         }
-        Ok(self.details.skip(seq)?)
+        self.details.skip(seq);
     }
 
     fn advance(&mut self, signed: Hash) -> Result<(), Failure> {
         self.tree.push(signed);
         self.prev = signed;
-        self.tiles.push(signed, self.filed, &self.folder, &mut self.report)?;
+        self.tiles.push(0, signed, self.filed, &self.folder, &mut self.report)?;
+        self.meet()
+    }
+
+    /// All 256 entries of a bundle at once.
+    fn advance_bundle(&mut self, root: Hash, last: Hash) -> Result<(), Failure> {
+        if !self.tree.push_subtree(FULL_U64.trailing_zeros(), root) {
+            return Err(Failure::Unreadable("a bundle does not begin at a multiple of 256".into()));
+        }
+        self.prev = last;
+        self.tiles.push(1, root, self.filed, &self.folder, &mut self.report)?;
+        self.meet()
+    }
+
+    fn meet(&mut self) -> Result<(), Failure> {
         let keys = Keys { epochs: &self.epochs, blind: self.blind_from.is_some() };
         Ok(self.checkpoints.meet(&self.tree, keys, &mut self.report)?)
     }

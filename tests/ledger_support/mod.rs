@@ -15,12 +15,14 @@ use std::path::Path;
 use ed25519_dalek::{Signer, SigningKey};
 use greffier::core::ids::Digest;
 use greffier::core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
+use greffier::core::ledger::details::encode_details;
 use greffier::core::ledger::entry::{Entry, Outcome};
 use greffier::core::ledger::hash::{Hash, detail_commitment, empty_hash, leaf_hash};
 use greffier::core::ledger::note::VerifierKey;
 use greffier::core::ledger::tail::{FrameKind, HEADER_BYTES, TailHeader, encode_frame, log_id};
 use greffier::core::ledger::tile::{
-    FULL_U64, encode_bundle, encode_tile, entries_path, partial_width, tile_path, tiles_completed_by,
+    FULL_U64, details_path, encode_bundle, encode_tile, entries_path, partial_width, tile_path,
+    tiles_completed_by,
 };
 use greffier::core::ledger::tree::{Frontier, root_of};
 use greffier::core::time::{BootId, Timestamp};
@@ -244,8 +246,18 @@ impl Site {
 
     /// The live folder: full files and the tail, in one batch.
     pub fn live(&self, dir: &Path) {
+        self.live_from(dir, self.size() / FULL_U64 * FULL_U64);
+    }
+
+    /// The same with a tail that begins at `base`, a multiple of 256: full bundles behind it are filed and in the tail.
+    pub fn live_from(&self, dir: &Path, base: u64) {
         self.write_full(dir);
-        let base = self.size() / FULL_U64 * FULL_U64;
+        for n in 0..self.size() / FULL_U64 {
+            let detail =
+                |seq| self.details.iter().find(|(of, _)| *of == seq).map(|(_, text)| text.as_bytes());
+            let details: Vec<_> = (n * FULL_U64..(n + 1) * FULL_U64).map(detail).collect();
+            write(dir, &details_path(n), &encode_details(&details).unwrap());
+        }
         let mut tail = self.tail_header(base, 5);
         self.append_batch(&mut tail, 5, base);
         tail.resize(tail.len() + 4096, 0);

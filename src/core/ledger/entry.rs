@@ -351,7 +351,12 @@ mod tests {
             return;
         }
         if let Some(quick) = quick {
-            assert_eq!(format!("{quick:?}"), format!("{:?}", slow.unwrap()), "{}", String::from_utf8_lossy(line));
+            assert_eq!(
+                format!("{quick:?}"),
+                format!("{:?}", slow.unwrap()),
+                "{}",
+                String::from_utf8_lossy(line)
+            );
         }
     }
 

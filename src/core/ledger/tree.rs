@@ -52,7 +52,8 @@ impl Frontier {
     /// Appends a complete subtree of 2^`height` leaves by its root. False, and nothing changed, where none can begin.
     #[must_use]
     pub fn push_subtree(&mut self, height: u32, root: Hash) -> bool {
-        let Some(leaves) = 1_u64.checked_shl(height).filter(|leaves| self.size.is_multiple_of(*leaves)) else {
+        let Some(leaves) = 1_u64.checked_shl(height).filter(|leaves| self.size.is_multiple_of(*leaves))
+        else {
             return false;
         };
         let mut root = root;
