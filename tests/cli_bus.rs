@@ -14,6 +14,7 @@ mod service;
 use std::path::Path;
 use std::process::Output;
 
+use greffier::core::ledger::receipt::Receipt;
 use greffier::core::ledger::tile;
 use service::{HOLD, ORIGIN, RECORDING, Service, refusal};
 
@@ -210,6 +211,102 @@ fn the_log_shows_the_last_entries_or_those_from_a_number() {
     let (entry, detail) = &service.archive.ledger[3];
     assert_eq!(one, format!("{entry}\n{}\n", detail.as_ref().unwrap()));
     assert_eq!(run(&service, CTL, &["ledger", "log", "--from", "600"]).status.code(), Some(2));
+}
+
+/// Exit code and standard error of what must fail without a word on standard output.
+fn failed(output: Output) -> (Option<i32>, String) {
+    assert!(output.stdout.is_empty(), "{output:?}");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_receipt_goes_to_standard_output_or_to_a_new_file() {
+    let service = Service::start(b"", 600);
+    let (line, detail) = &service.archive.ledger[300];
+    let text = done(run(&service, CTL, &["ledger", "receipt", "300"]));
+    let receipt: Receipt = text.parse().unwrap();
+    assert_eq!((receipt.entry(), receipt.detail()), (line.as_bytes(), None));
+    receipt.verify_inclusion().unwrap();
+
+    let file = service.dir.path().join("300.tlog-proof");
+    let out = file.to_str().unwrap();
+    let opened = ["ledger", "receipt", "300", "--with-detail", "--output", out];
+    assert_eq!(done(run(&service, CTL, &opened)), "");
+    let receipt: Receipt = std::fs::read_to_string(&file).unwrap().parse().unwrap();
+    assert_eq!(receipt.detail(), detail.as_ref().map(String::as_bytes));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    service.asked();
+    let (code, said) = failed(run(&service, CTL, &opened));
+    assert!(code == Some(2) && said.contains("name a new file"), "{said}");
+    assert_eq!(service.asked(), [""; 0], "nothing is asked when the answer has no place");
+
+    let json = done(run(&service, CTL, &["--json", "ledger", "receipt", "7"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["entry"], &json["size"], &json["detail"]), (&7.into(), &600.into(), &false.into()));
+    assert_eq!(json["receipt"].as_str().unwrap().parse::<Receipt>().unwrap().index(), 7);
+}
+
+#[test]
+fn a_receipt_that_cannot_be_had_leaves_no_file() {
+    let service = Service::start(b"", 10);
+    let file = service.dir.path().join("none");
+    let out = file.to_str().unwrap();
+    let (code, said) = failed(run(&service, CTL, &["ledger", "receipt", "10", "--output", out]));
+    assert!(code == Some(1) && said.contains("no such entry"), "{said}");
+    // Every third entry has a detail.
+    let (code, said) =
+        failed(run(&service, CTL, &["ledger", "receipt", "4", "--with-detail", "--output", out]));
+    assert!(code == Some(1) && said.contains("no personal part"), "{said}");
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_consistency_proof_is_checked_against_the_two_checkpoints() {
+    let service = Service::start(b"", 600);
+    let lines = done(run(&service, CTL, &["ledger", "consistency", "51", "600"]));
+    assert!(lines.lines().count() > 5);
+    let file = |name: &str, text: &str| {
+        let path = service.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (old, new) = (file("old", &service.archive.epochs[0]), file("new", &service.archive.head));
+    let with = |sizes: [&str; 2], files: &[&str]| {
+        let mut arguments = vec!["--json", "ledger", "consistency", sizes[0], sizes[1]];
+        arguments.extend(files.iter().flat_map(|file| ["--checkpoint", *file]));
+        run(&service, CTL, &arguments)
+    };
+    let json: serde_json::Value = serde_json::from_str(&done(with(["51", "600"], &[&new, &old]))).unwrap();
+    assert_eq!((&json["checked"], &json["new"]), (&true.into(), &600.into()));
+    assert_eq!(json["proof"].as_array().unwrap().len(), lines.lines().count());
+
+    // Entries without a signer of ours, and an old head of another history.
+    let other = Service::start(b"", 52);
+    let origin = file("other", &other.archive.epochs[0]);
+    let root = |text: &str| text.lines().nth(2).unwrap().to_owned();
+    let forged = service.archive.epochs[0]
+        .replace(&root(&service.archive.epochs[0]), &root(&service.archive.epochs[1]));
+    let forged = file("forged", &forged);
+    let (code, said) = failed(with(["51", "600"], &[&forged, &new]));
+    assert!(code == Some(1) && said.contains("does not join"), "{said}");
+    // The same entries give the same root, whoever signs.
+    done(with(["51", "600"], &[&origin, &new]));
+
+    service.asked();
+    for (sizes, files) in [
+        (["51", "600"], vec![old.as_str()]),
+        (["52", "600"], vec![&old, &new]),
+        (["51", "600"], vec![&old, &new, &new]),
+        (["51", "600"], vec![&old, CTL]),
+        (["51", "600"], vec![&old, "/dev/zero"]),
+    ] {
+        let (code, said) = failed(with(sizes, &files));
+        assert!(code == Some(2) && !said.is_empty(), "{files:?}: {said}");
+    }
+    assert_eq!(service.asked(), [""; 0]);
+    let (code, said) = failed(with(["9", "7"], &[]));
+    assert!(code == Some(2) && said.contains("9 is more than 7"), "{said}");
 }
 
 #[test]

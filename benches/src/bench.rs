@@ -6,6 +6,7 @@
 mod archive;
 mod baseline;
 mod house;
+mod journal;
 mod ledger;
 mod measure;
 mod opening;

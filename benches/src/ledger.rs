@@ -21,6 +21,8 @@ const ENTRIES: u64 = 1024;
 const CALLERS: u64 = 64;
 /// Entries of each caller when there are 64.
 const EACH: u64 = 128;
+/// Entries of all callers together, whatever their number.
+const TOGETHER: u64 = CALLERS * EACH;
 
 pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
     let house = House::set_up(places.on_disk("ledger")?)?;
@@ -55,10 +57,10 @@ pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
     )?;
     table.add(Row::compared(name, "SQLite, WAL, FULL", "entries/s", &found, Goal::AtLeast(0.8)));
 
-    let many = |count: u64| runtime.block_on(record_from_many(ledger, count));
+    let many = |callers: u64| runtime.block_on(record_from_many(ledger, callers, TOGETHER / callers));
     let found = alternate(
         PAIRS,
-        || Ok(per_second(seconds(|| many(EACH))?, CALLERS * EACH)),
+        || Ok(per_second(seconds(|| many(CALLERS))?, TOGETHER)),
         || Ok(per_second(seconds(|| record(ledger, ENTRIES))?, ENTRIES)),
     )?;
     let name = "durable entries, 64 callers";
@@ -68,10 +70,10 @@ pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let _before = sizes(committed);
     for _ in 0..PAIRS {
-        let us = per_second(seconds(|| many(EACH))?, CALLERS * EACH);
+        let us = per_second(seconds(|| many(CALLERS))?, TOGETHER);
         let batches = sizes(committed);
         file.rewind();
-        let them = per_second(seconds(|| one_thread(&entry, &batches, &mut file))?, CALLERS * EACH);
+        let them = per_second(seconds(|| one_thread(&entry, &batches, &mut file))?, TOGETHER);
         ours.push(us);
         theirs.push(them);
         ratios.push(us / them);
@@ -84,6 +86,12 @@ pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
         &found,
         Goal::AtLeast(0.8),
     ));
+
+    for callers in [1, 16, CALLERS, 256] {
+        let runs = (0..PAIRS).map(|_| Ok(per_second(seconds(|| many(callers))?, TOGETHER / callers * callers)));
+        let found = median(runs.collect::<Outcome<_>>()?);
+        table.add(Row::alone(format!("durable entries, {callers} callers"), "entries/s", found, Goal::Shown));
+    }
     writer.close()
 }
 
@@ -118,8 +126,8 @@ fn record(ledger: &Ledger, count: u64) -> Outcome<()> {
     Ok(())
 }
 
-async fn record_from_many(ledger: &Ledger, each: u64) -> Outcome<()> {
-    let callers = (0..CALLERS).map(|_| {
+async fn record_from_many(ledger: &Ledger, callers: u64, each: u64) -> Outcome<()> {
+    let callers = (0..callers).map(|_| {
         let ledger = ledger.clone();
         tokio::spawn(async move {
             for _ in 0..each {

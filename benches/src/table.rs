@@ -12,6 +12,8 @@ use crate::measure::Compared;
 pub enum Goal {
     AtLeast(f64),
     AtMost(f64),
+    /// None is set: the number is for the reader.
+    Shown,
 }
 
 /// One measurement.
@@ -48,13 +50,19 @@ impl Row {
         match self.goal {
             Goal::AtLeast(least) => value >= least,
             Goal::AtMost(most) => value <= most,
+            Goal::Shown => true,
         }
+    }
+
+    fn has_goal(&self) -> bool {
+        !matches!(self.goal, Goal::Shown)
     }
 
     fn goal(&self) -> String {
         match self.goal {
             Goal::AtLeast(least) => format!("at least {least}"),
             Goal::AtMost(most) => format!("at most {most}"),
+            Goal::Shown => "no goal".into(),
         }
     }
 
@@ -67,7 +75,11 @@ impl Row {
 
     /// Two lines, at once: a row may take a minute.
     fn print(&self) {
-        let met = if self.met() { "met" } else { "MISSED" };
+        let met = match (self.has_goal(), self.met()) {
+            (false, _) => "",
+            (true, true) => "met",
+            (true, false) => "MISSED",
+        };
         println!("{}", self.name);
         match (self.against, self.ratio) {
             (Some((what, theirs)), Some(ratio)) => println!(
@@ -108,8 +120,9 @@ impl Table {
             std::fs::create_dir_all(folder)?;
         }
         std::fs::write(file, serde_json::to_string_pretty(&rows)? + "\n")?;
-        let met = self.rows.iter().filter(|row| row.met()).count();
-        println!("\nbench: {met} of {} goals met; written to {}", self.rows.len(), file.display());
+        let goals = || self.rows.iter().filter(|row| row.has_goal());
+        let met = goals().filter(|row| row.met()).count();
+        println!("\nbench: {met} of {} goals met; written to {}", goals().count(), file.display());
         Ok(())
     }
 }

@@ -1,10 +1,13 @@
-//! Verifying an export with details, against nothing but hashing the same bytes on two threads.
+//! Verifying an export with details: against nothing but hashing the same bytes on two threads, and against the verification
+//! of as many entries of a sealed journal. And how many receipts the service gives.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use greffier::daemon::ledger::Proposal;
+use greffier::shell::bus::client::LedgerProxy;
 use greffier::shell::users;
 use greffier::verify::{Options, Source, verify_ledger};
 use sha2::{Digest as _, Sha256};
@@ -12,14 +15,17 @@ use sha2::{Digest as _, Sha256};
 use crate::Outcome;
 use crate::archive::open_ledger;
 use crate::house::{House, VIEWER};
+use crate::journal::Journal;
 use crate::ledger::draft;
-use crate::measure::{alternate, seconds};
+use crate::measure::{alternate, median, seconds};
 use crate::place::Places;
 use crate::table::{Goal, Row, Table};
 
 const PAIRS: usize = 7;
 const ENTRIES: u64 = 50_000;
 const BATCH: u64 = 200;
+/// Receipts of one run.
+const RECEIPTS: u64 = 1024;
 
 pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
     let mut house = House::set_up(places.in_memory("verify")?)?;
@@ -31,6 +37,16 @@ pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
     writer.close()?;
     house.start()?;
     let dir = export(&house)?;
+    for callers in [1, 16] {
+        let found = (0..PAIRS).map(|run| receipts(&house, callers, run as u64));
+        let found = median(found.collect::<Outcome<_>>()?);
+        table.add(Row::alone(
+            format!("receipts over the bus, {callers} at once, each one recorded"),
+            "receipts/s",
+            found,
+            Goal::Shown,
+        ));
+    }
     house.stop()?;
 
     let key = std::fs::read_to_string(house.path("state/ledger/vkey"))?.trim_end().parse()?;
@@ -52,7 +68,40 @@ pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
         &found,
         Goal::AtLeast(0.7),
     ));
+
+    let name = "verifying 50,000 entries with details";
+    match Journal::seal(&places.in_memory("journal")?, ENTRIES)? {
+        None => table.skip(name, "systemd-journal-remote is not installed"),
+        Some(journal) => {
+            let per_second = |seconds: f64| ENTRIES as f64 / seconds;
+            let found = alternate(
+                PAIRS,
+                || Ok(per_second(seconds(verify)?)),
+                || Ok(per_second(seconds(|| journal.verify())?)),
+            )?;
+            let against = "journalctl --verify, as many sealed entries";
+            table.add(Row::compared(name, against, "entries/s", &found, Goal::AtLeast(20.0)));
+        }
+    }
     Ok(())
+}
+
+/// Receipts per second, for entries all over the ledger.
+fn receipts(house: &House, callers: u64, run: u64) -> Outcome<f64> {
+    house.as_viewer(async |bus| {
+        let ledger = LedgerProxy::new(&bus).await?;
+        let began = Instant::now();
+        let ask = async |caller: u64| {
+            for n in 0..RECEIPTS / callers {
+                // A step that meets every part of the ledger.
+                let entry = (run + caller + n * callers).wrapping_mul(7919) % ENTRIES;
+                let _receipt = ledger.receipt(entry).await?;
+            }
+            Outcome::Ok(())
+        };
+        futures_util::future::try_join_all((0..callers).map(ask)).await?;
+        Ok(RECEIPTS as f64 / began.elapsed().as_secs_f64())
+    })
 }
 
 /// As an auditor takes it away, with details.

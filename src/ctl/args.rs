@@ -200,6 +200,27 @@ pub enum LedgerCommand {
         #[arg(long)]
         details: bool,
     },
+    /// Get a file that proves one entry to anybody, as a C2SP tlog-proof; greffier-verify receipt checks it
+    Receipt {
+        /// Number of the entry
+        entry: u64,
+        /// Put the personal part into it, in clear, so that it can be compared with the entry
+        #[arg(long)]
+        with_detail: bool,
+        /// Write it to this new file instead of standard output
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Get the proof that the ledger only grew from OLD to NEW entries: hashes of RFC 6962, one a line
+    Consistency {
+        /// Entries of the earlier ledger
+        old: u64,
+        /// Entries of the later one
+        new: u64,
+        /// A checkpoint with OLD or NEW entries that you kept: given both, the proof is checked against them
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Vec<PathBuf>,
+    },
     /// Write the whole ledger to a new directory, for greffier-verify or any tlog-tiles client
     Export {
         /// A directory that does not exist yet, or is empty
@@ -207,6 +228,32 @@ pub enum LedgerCommand {
         /// Write the personal parts too, in clear
         #[arg(long)]
         with_details: bool,
+    },
+    /// Bring a directory up to date that any web server can offer and any tlog-tiles client can read
+    Publish {
+        /// The directory; it is made if it does not exist
+        dir: PathBuf,
+        /// Add the cosignatures of this checkpoint to the published one instead (without the service)
+        #[arg(long, value_name = "FILE")]
+        cosigned: Option<PathBuf>,
+        /// With --cosigned: add only what a witness of this trust policy signed
+        #[arg(long, value_name = "FILE", requires = "cosigned")]
+        policy: Option<PathBuf>,
+    },
+    /// Ask witnesses to cosign the published checkpoint (without the service)
+    #[cfg(feature = "witness")]
+    Witness {
+        /// The published directory
+        dir: PathBuf,
+        /// The trust policy that names witnesses, their addresses and the quorum
+        #[arg(long, value_name = "FILE")]
+        policy: PathBuf,
+        /// Where the sizes that witnesses have seen and the cosigned checkpoint are kept
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+        /// The longest wait for one witness, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+        timeout: u64,
     },
 }
 

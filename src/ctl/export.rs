@@ -11,13 +11,11 @@ use serde_json::json;
 use zbus::Connection;
 
 use super::ledger::{self, Line, Pages};
+use super::tree::WriteError;
 use super::{print, sentence};
 use crate::shell::bus::client::{Failure, LedgerProxy};
 use crate::shell::terminal::{self, Form};
 use writer::Writer;
-
-/// How many checkpoints are asked for at once.
-const EPOCHS_PER_CALL: u32 = 256;
 
 /// Writes the ledger up to the head of now to `dir`, which must not exist or be empty.
 pub async fn export(bus: &Connection, form: Form, dir: &Path, details: bool) -> Result<u8, Failure> {
@@ -34,16 +32,8 @@ pub async fn export(bus: &Connection, form: Form, dir: &Path, details: bool) -> 
             .map_err(failed)?;
         }
     }
-    let mut epochs = 0;
-    loop {
-        let texts = ledger.epochs(epochs, EPOCHS_PER_CALL).await?;
-        for text in &texts {
-            writer.epoch_checkpoint(text).map_err(failed)?;
-            epochs += 1;
-        }
-        if texts.len() < EPOCHS_PER_CALL as usize {
-            break;
-        }
+    for text in ledger::epochs(&ledger).await? {
+        writer.epoch_checkpoint(&text).map_err(failed)?;
     }
     writer.line("origin", &ledger.origin().await?).map_err(failed)?;
     writer.line("vkey", &ledger.verifier_key().await?).map_err(failed)?;
@@ -57,9 +47,9 @@ pub async fn export(bus: &Connection, form: Form, dir: &Path, details: bool) -> 
     Ok(0)
 }
 
-fn failed(error: writer::WriteError) -> Failure {
+fn failed(error: WriteError) -> Failure {
     match error {
-        writer::WriteError::Taken(_) => Failure::Usage(sentence(&error)),
+        WriteError::Taken(_) => Failure::Usage(sentence(&error)),
         _ => Failure::Refused(sentence(&error)),
     }
 }

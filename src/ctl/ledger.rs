@@ -12,6 +12,9 @@ use crate::core::ledger::entry::Entry;
 use crate::shell::bus::client::{Failure, LedgerProxy, READ_LINES_MAX, Request};
 use crate::shell::terminal::{self, Form};
 
+/// How many checkpoints are asked for at once.
+const EPOCHS_PER_CALL: u32 = 256;
+
 const COLUMNS: [&str; 7] = ["seq", "time", "event", "outcome", "source", "recording", "reason"];
 const FACTS: [&str; 7] = ["seq", "time", "event", "outcome", "recording", "source", "reason"];
 
@@ -61,6 +64,20 @@ pub async fn head(ledger: &LedgerProxy<'_>) -> Result<(String, Checkpoint), Fail
     let (checkpoint, _) = SignedCheckpoint::read(&text)
         .map_err(|error| Failure::Unavailable(format!("The service sent a bad checkpoint: {error}.")))?;
     Ok((text, checkpoint))
+}
+
+/// The closing checkpoints of all earlier key epochs, oldest first, as the service sent them.
+pub async fn epochs(ledger: &LedgerProxy<'_>) -> Result<Vec<String>, Failure> {
+    let mut all = Vec::new();
+    loop {
+        let from = all.len() as u64;
+        let some = ledger.epochs(from, EPOCHS_PER_CALL).await?;
+        let last = some.len() < EPOCHS_PER_CALL as usize;
+        all.extend(some);
+        if last {
+            return Ok(all);
+        }
+    }
 }
 
 /// What a line of `Ledger.Read` is.

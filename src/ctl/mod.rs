@@ -9,9 +9,15 @@ mod export;
 mod init;
 mod ledger;
 mod policy;
+mod proofs;
+mod publish;
 mod recordings;
+mod replace;
 mod retention;
 mod service;
+mod tree;
+#[cfg(feature = "witness")]
+mod witness;
 
 use zbus::Connection;
 
@@ -27,6 +33,14 @@ pub fn run(cli: Cli, bus_from_environment: Option<String>) -> u8 {
     let result = match command {
         Command::Init(args) => init::init(&args, form, bus.as_deref()),
         Command::Policy(PolicyCommand::Check { path }) => policy::check(&path, form),
+        Command::Ledger(LedgerCommand::Publish { dir, cosigned: Some(file), policy }) => {
+            publish::cosigned(form, &dir, &file, policy.as_deref())
+        }
+        #[cfg(feature = "witness")]
+        Command::Ledger(LedgerCommand::Witness { dir, policy, state, timeout }) => {
+            let patience = std::time::Duration::from_secs(timeout);
+            witness::witness(form, &witness::Task { dir: &dir, policy: &policy, state: &state, patience })
+        }
         command => ask(command, form, bus.as_deref()),
     };
     match result {
@@ -75,10 +89,20 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
         Command::Ledger(LedgerCommand::Read { entry, details }) => {
             ledger::read(bus, form, entry, details).await
         }
+        Command::Ledger(LedgerCommand::Receipt { entry, with_detail, output }) => {
+            proofs::receipt(bus, form, entry, with_detail, output.as_deref()).await
+        }
+        Command::Ledger(LedgerCommand::Consistency { old, new, checkpoint }) => {
+            proofs::consistency(bus, form, old, new, &checkpoint).await
+        }
         Command::Ledger(LedgerCommand::Export { dir, with_details }) => {
             export::export(bus, form, &dir, with_details).await
         }
-        Command::Init(_) | Command::Policy(_) => Ok(2), // handled without the service, above
+        Command::Ledger(LedgerCommand::Publish { dir, .. }) => publish::publish(bus, form, &dir).await,
+        // Handled without the service, above.
+        #[cfg(feature = "witness")]
+        Command::Ledger(LedgerCommand::Witness { .. }) => Ok(2),
+        Command::Init(_) | Command::Policy(_) => Ok(2),
     }
 }
 

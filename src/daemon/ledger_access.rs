@@ -1,13 +1,14 @@
-//! Reading the ledger: an access like any other, recorded before the first line leaves (invariant 2).
+//! Reading the ledger and proving what is in it: accesses like any other, recorded before the first line leaves
+//! (invariant 2).
 
 use std::sync::Arc;
 
 use super::ledger::Proposal;
 use super::person::{Person, allowed, decide_for};
 use super::service::Service;
-use crate::core::event::{Draft, Event, LedgerRead, Outcome};
+use crate::core::event::{Draft, Event, LedgerProved, LedgerRead, Outcome};
 use crate::core::policy::{Decision, Target, Verb};
-use crate::core::refusal::Refusal;
+use crate::core::refusal::{Refusal, RefusalKind};
 
 /// Most lines in one reply.
 const MAX_LINES: u32 = 256;
@@ -82,6 +83,58 @@ impl Service {
         let skip = usize::try_from(from).unwrap_or(usize::MAX);
         let take = usize::try_from(count).unwrap_or(0);
         answer(tokio::task::spawn_blocking(move || service.reader.closing_checkpoints(skip, take)).await)
+    }
+
+    /// `Ledger.Receipt`: for the head that covers the entry `ledger.proved` too.
+    pub(super) async fn receipt_for(self: &Arc<Self>, person: Person, entry: u64) -> Result<String, Refusal> {
+        let asked = LedgerProved { what: "receipt".into(), entry: Some(entry), old: None, new: None };
+        self.record_proving(person, asked, entry.saturating_add(1)).await?;
+        let (service, head) = (self.clone(), self.ledger.head());
+        answer(tokio::task::spawn_blocking(move || service.reader.receipt(entry, &head)).await)
+    }
+
+    /// `Ledger.Consistency`.
+    pub(super) async fn consistency_for(
+        self: &Arc<Self>,
+        person: Person,
+        old: u64,
+        new: u64,
+    ) -> Result<Vec<String>, Refusal> {
+        let asked = LedgerProved { what: "consistency".into(), entry: None, old: Some(old), new: Some(new) };
+        self.record_proving(person, asked, new).await?;
+        let service = self.clone();
+        let proof = tokio::task::spawn_blocking(move || service.reader.consistency(old, new)).await;
+        Ok(answer(proof)?.iter().map(ToString::to_string).collect())
+    }
+
+    /// Records the question. It is about the first `size` entries: with fewer in the ledger when it was asked, the outcome
+    /// is `failed`, and the answer says how many there are.
+    async fn record_proving(&self, person: Person, asked: LedgerProved, size: u64) -> Result<(), Refusal> {
+        let durable = self.ledger.head().size;
+        let recorded = self.ledger.record(move |desk| {
+            let draft = Draft::fact(Event::LedgerProved(asked));
+            match decide_for(desk, &person.asks(Verb::ReadLedger, Target::Service, None)) {
+                Decision::Allow(permit) => {
+                    let (outcome, answer) = if size <= durable {
+                        (Outcome::Granted, Ok(true))
+                    } else {
+                        (Outcome::Failed, Ok(false))
+                    };
+                    let detail = person.detail(permit.rule());
+                    Ok(Proposal::new(draft.outcome(outcome).with_detail(detail), answer))
+                }
+                Decision::Deny(denial) => person.refused(desk, Verb::ReadLedger, denial, draft),
+            }
+        });
+        let recorded = allowed(recorded.await?)?;
+        let entry = recorded.entry();
+        if recorded.into_value() {
+            return Ok(());
+        }
+        let sentence = format!(
+            "The ledger had {durable} entries when you asked, numbered from 0; ask for what is among them. Recorded as entry {entry}."
+        );
+        Err(Refusal::new(RefusalKind::NotFound, sentence))
     }
 }
 

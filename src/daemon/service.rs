@@ -184,6 +184,14 @@ impl Archive for Service {
         let (me, person) = self.person(caller).await?;
         me.epochs_for(person, from, count).await
     }
+    async fn receipt(&self, caller: Caller, entry: u64) -> Answer<String> {
+        let (me, person) = self.person(caller).await?;
+        me.receipt_for(person, entry).await
+    }
+    async fn consistency(&self, caller: Caller, old: u64, new: u64) -> Answer<Vec<String>> {
+        let (me, person) = self.person(caller).await?;
+        me.consistency_for(person, old, new).await
+    }
     async fn reload(&self, caller: Caller) -> Answer<()> {
         let (me, person) = self.person(caller).await?;
         me.reload_for(person).await

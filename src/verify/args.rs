@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use super::files::Source;
 use super::ledger::{Failure, Options};
+use super::receipt::ReceiptKeys;
 use super::report::Format;
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
 use crate::core::time::Timestamp;
@@ -29,6 +30,48 @@ pub enum Command {
     Ledger(LedgerArgs),
     /// Check it likewise, and write a report that others can read
     Report(ReportArgs),
+    /// Check a receipt: one entry, its proof, the signed head
+    Receipt(ReceiptArgs),
+    /// Check one bundle of entries by itself: form and chain, without signatures
+    Bundle(BundleArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ReceiptArgs {
+    /// The receipt; "-" is standard input
+    pub file: PathBuf,
+    /// The verifier key that `greffierctl init` printed, or a file with it
+    #[arg(long, value_name = "VKEY|FILE")]
+    key: String,
+    /// The epoch key that was in force, as an entry of the ledger announces it, or a file with it
+    #[arg(long, value_name = "VKEY|FILE")]
+    epoch_key: Option<String>,
+    /// A checkpoint you kept; one of the same size must have the same root
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// One JSON object a line: each finding, then the result
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ReceiptArgs {
+    /// Reads what the arguments name, but for the receipt itself.
+    pub fn keys(&self) -> Result<ReceiptKeys, Failure> {
+        Ok(ReceiptKeys {
+            log: parse_key("--key", &self.key)?,
+            epoch: self.epoch_key.as_ref().map(|key| parse_key("--epoch-key", key)).transpose()?,
+            pinned: self.checkpoint.iter().map(|path| read_text(path)).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct BundleArgs {
+    /// The bundle, such as tile/entries/000; "-" is standard input
+    pub file: PathBuf,
+    /// One JSON object a line: each finding, then the result
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,7 +125,7 @@ impl ReportArgs {
 impl LedgerArgs {
     /// Reads what the arguments name.
     pub fn into_options(self) -> Result<Options, Failure> {
-        let key = parse_key(&self.key)?;
+        let key = parse_key("--key", &self.key)?;
         let pinned = self.checkpoint.iter().map(|path| read_text(path)).collect::<Result<_, _>>()?;
         let source = if self.ledger.as_os_str() == "-" { Source::Stdin } else { Source::Path(self.ledger) };
         let (scratch, max_unpacked_bytes) = (self.scratch, self.max_unpacked);
@@ -90,13 +133,13 @@ impl LedgerArgs {
     }
 }
 
-fn parse_key(text: &str) -> Result<VerifierKey, Failure> {
+fn parse_key(option: &str, text: &str) -> Result<VerifierKey, Failure> {
     let inline = match text.parse() {
         Ok(key) => return Ok(key),
         Err(error) => error,
     };
     if !Path::new(text).exists() {
-        return Err(Failure::Usage(format!("--key is neither a file nor a verifier key: {inline}")));
+        return Err(Failure::Usage(format!("{option} is neither a file nor a verifier key: {inline}")));
     }
     let (_, file) = read_text(Path::new(text))?;
     let mut lines = file.lines().map(str::trim).filter(|line| !line.is_empty());

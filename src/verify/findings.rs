@@ -67,6 +67,7 @@ codes! {
     HeadSignature = "head-signature", Damage, "the head lacks a good signature of the log key or the epoch key";
     CheckpointDamaged = "checkpoint-damaged", Damage, "a kept checkpoint cannot be read or is not signed by both keys";
     DetailDamaged = "detail-damaged", Damage, "a detail is not the one that its entry commits to";
+    NotIncluded = "not-included", Damage, "the proof of a receipt does not lead from its entry to the signed root";
     DetailMissing = "detail-missing", Damage, "a detail is not here, and no entry says that it was destroyed";
     FileRefused = "file-refused", Damage, "a link, a device or an oversized file stands where a file of the ledger belongs";
     EntryFormat = "entry-format", Rule, "a signed entry is not an entry";
@@ -112,6 +113,8 @@ codes! {
     TileMissing = "tile-missing", Incomplete, "tiles are not here";
     EpochsMissing = "epochs-missing", Incomplete, "there are no kept checkpoints, so closed epochs rest on the log key alone";
     HeadMissing = "head-missing", Incomplete, "no signed head covers the entries";
+    EpochUnknown = "epoch-unknown", Incomplete, "which epoch key was in force is not known here, so its signature is not checked";
+    CheckpointApart = "checkpoint-apart", Incomplete, "a checkpoint is of another size than the head of the receipt, so the two cannot be compared";
     TailTorn = "tail-torn", Incomplete, "the tail ends in a batch without a checkpoint";
     ServiceInterrupted = "service-interrupted", Note, "the service ended without a stop, or could not write";
     LedgerRestored = "ledger-restored", Note, "the ledger was put back from a backup, and what it lost was accepted";

@@ -6,6 +6,7 @@
 
 mod archive;
 mod args;
+mod bundle;
 mod checkpoints;
 mod conduct;
 mod details;
@@ -14,7 +15,9 @@ mod findings;
 mod ledger;
 mod pipeline;
 mod print;
+mod receipt;
 mod report;
+mod single;
 mod source;
 mod statistics;
 mod tail;
@@ -40,6 +43,8 @@ pub fn run() -> ExitCode {
             let json = arguments.json;
             check(arguments, false, json, |verdict, _| print::verdict(verdict, json))
         }
+        Command::Receipt(arguments) => receipt::run(&arguments),
+        Command::Bundle(arguments) => bundle::run(&arguments),
         Command::Report(arguments) => {
             let format = arguments.format();
             let json = format == Format::Json;

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use greffier::core::ids::{HoldId, Kind, RecordingId, SessionId};
 use greffier::core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
-use greffier::core::ledger::hash::{detail_commitment, empty_hash, leaf_hash};
+use greffier::core::ledger::hash::{Hash, detail_commitment, empty_hash, leaf_hash};
 use greffier::core::ledger::note::VerifierKey;
-use greffier::core::ledger::tree::Frontier;
+use greffier::core::ledger::proof::{Plan, TileAt};
+use greffier::core::ledger::receipt::Receipt;
+use greffier::core::ledger::tree::{Frontier, root_of};
 use greffier::core::refusal::{Refusal, RefusalKind};
 use greffier::core::time::Timestamp;
 use greffier::shell::bus::archive::{
@@ -82,6 +84,13 @@ impl Fake {
         }
         let (head, vkey) = (sign(entries, &tree), key(&log).to_string());
         Self { asked: Mutex::default(), media: media.to_owned(), ledger, epochs, head, vkey }
+    }
+
+    fn tile(&self, tile: TileAt) -> Result<Vec<Hash>, std::convert::Infallible> {
+        let leaves: Vec<Hash> = self.ledger.iter().map(|(line, _)| leaf_hash(line.as_bytes())).collect();
+        let below = usize::try_from(256_u64.pow(tile.level.into())).unwrap();
+        let level: Vec<Hash> = leaves.chunks_exact(below).map(root_of).collect();
+        Ok(level.into_iter().skip(usize::try_from(tile.n).unwrap() * 256).take(tile.width).collect())
     }
 
     fn note(&self, words: String) {
@@ -199,6 +208,22 @@ impl Archive for Fake {
     async fn epochs(&self, _: Caller, from: u64, count: u32) -> Answer<Vec<String>> {
         let from = usize::try_from(from).unwrap();
         Ok(self.epochs.iter().skip(from).take(count as usize).cloned().collect())
+    }
+    async fn receipt(&self, _: Caller, entry: u64) -> Answer<String> {
+        self.note(format!("receipt {entry}"));
+        let index = usize::try_from(entry).unwrap();
+        let Some((line, _)) = self.ledger.get(index) else {
+            return Err(Refusal::new(RefusalKind::NotFound, "There is no such entry."));
+        };
+        let path = Plan::inclusion(entry, self.ledger.len() as u64).unwrap();
+        let path = path.assemble(|tile| self.tile(tile)).unwrap();
+        let receipt = Receipt::new(entry, line.clone().into_bytes(), path, self.head.clone()).unwrap();
+        Ok(receipt.to_string())
+    }
+    async fn consistency(&self, _: Caller, old: u64, new: u64) -> Answer<Vec<String>> {
+        self.note(format!("consistency {old} {new}"));
+        let proof = Plan::consistency(old, new).unwrap().assemble(|tile| self.tile(tile)).unwrap();
+        Ok(proof.iter().map(ToString::to_string).collect())
     }
     async fn reload(&self, _: Caller) -> Answer<()> {
         Err(Refusal::invalid("policy.toml:3: unknown key \"colour\"."))

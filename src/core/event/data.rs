@@ -109,6 +109,20 @@ data! {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         epochs: bool,
     }
+    /// `ledger.proved`.
+    LedgerProved {
+        /// `receipt` or `consistency`.
+        what: String,
+        /// The entry whose receipt was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entry: Option<u64>,
+        /// Entries of the earlier ledger of a consistency proof.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        old: Option<u64>,
+        /// Entries of the later one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        new: Option<u64>,
+    }
     /// `source.registered`, `source.changed`: what the policy says of a source.
     SourceFacts {
         /// What it records.

@@ -5,9 +5,9 @@
 use serde_json::value::RawValue;
 
 use super::data::{
-    Because, DetailsDestroyed, HoldLifted, HoldPlaced, LedgerCreated, LedgerHeartbeat, LedgerRead,
-    LedgerRecovered, LedgerRekeyed, LedgerRestored, LedgerStarted, LedgerStopped, Nothing, Opened, PurgeDone,
-    PurgePlanned, RefusedMany, Sealed, Searched, SourceFacts, StoreDamaged, Usage,
+    Because, DetailsDestroyed, HoldLifted, HoldPlaced, LedgerCreated, LedgerHeartbeat, LedgerProved,
+    LedgerRead, LedgerRecovered, LedgerRekeyed, LedgerRestored, LedgerStarted, LedgerStopped, Nothing,
+    Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched, SourceFacts, StoreDamaged, Usage,
 };
 
 /// Whether an event carries a detail.
@@ -46,10 +46,10 @@ pub enum EventError {
 }
 
 macro_rules! events {
-    ($($(#[$doc:meta])* $variant:ident($data:ident) = $name:literal, $rule:ident;)*) => {
+    ($($(#[doc = $doc:literal])* $variant:ident($data:ident) = $name:literal, $rule:ident;)*) => {
         /// What happened. The list is closed.
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub enum Event { $($(#[$doc])* $variant($data)),* }
+        pub enum Event { $($(#[doc = $doc])* $variant($data)),* }
 
         impl Event {
             /// Every name with its rule, in the order of `greffier-ledger(5)`.
@@ -58,6 +58,10 @@ macro_rules! events {
             /// The name in the ledger.
             pub const fn name(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $name),* }
+            }
+            /// What the name means, in words.
+            pub fn meaning(&self) -> &'static str {
+                match self { $(Self::$variant(_) => concat!($($doc),*).trim()),* }
             }
             /// Whether it carries a detail.
             pub const fn detail_rule(&self) -> DetailRule {
@@ -104,6 +108,8 @@ events! {
     LedgerClockConfirmed(Because) = "ledger.clock-confirmed", Optional;
     /// Somebody read the ledger.
     LedgerRead(LedgerRead) = "ledger.read", Required;
+    /// Somebody had an entry or the growth of the ledger proved. Outcome `failed`: there is no such entry yet.
+    LedgerProved(LedgerProved) = "ledger.proved", Required;
     /// A policy came into force; the detail holds its text.
     PolicyLoaded(Nothing) = "policy.loaded", Required;
     /// A policy, or an order to load one, was refused.
@@ -166,6 +172,11 @@ mod tests {
         let event = Event::SourceRetired(Nothing {});
         assert!(event.to_data().unwrap().is_none());
         assert_eq!(Event::from_data("source.retired", None).unwrap(), event);
+    }
+
+    #[test]
+    fn a_meaning_is_a_sentence() {
+        assert_eq!(Event::SourceRetired(Nothing {}).meaning(), "A source left the policy.");
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod epoch;
 pub mod hash;
 pub mod note;
 pub mod proof;
+pub mod receipt;
 pub mod tail;
 pub mod tile;
 pub mod tree;

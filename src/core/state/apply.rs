@@ -75,6 +75,7 @@ impl State {
             | Event::LedgerRecovered(_)
             | Event::LedgerRestored(_)
             | Event::LedgerRead(_)
+            | Event::LedgerProved(_)
             | Event::PolicyRefused(_)
             | Event::RecordingRejected(_)
             | Event::AccessSearched(_)

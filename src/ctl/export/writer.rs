@@ -1,47 +1,25 @@
-//! A ledger written as a tlog-tiles folder: bundles, tiles, checkpoints, details in clear.
+//! A ledger written to a folder of its own: bundles, tiles, checkpoints, details in clear.
 //!
-//! Owns the files of an export and the check that they give the root of the checkpoint. Memory stays bounded: at most
-//! one bundle and one tile of each level are held. Must never write over a file.
+//! Owns the files of an export, which nobody but its owner can read. Must never write over a file.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
-use crate::core::ledger::hash::{Hash, leaf_hash};
-use crate::core::ledger::tile::{self, FULL};
-use crate::core::ledger::tree::{Frontier, root_of};
-
-/// An export that cannot be written.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// The folder holds something.
-    #[error("{0} is not empty; name a new folder")]
-    Taken(PathBuf),
-    /// A file or folder could not be written.
-    #[error("{0} could not be written; make room or name another folder, then export again")]
-    Io(PathBuf, #[source] io::Error),
-    /// An entry or a checkpoint that no ledger has.
-    #[error("the service sent {0}; look at: journalctl -u greffierd")]
-    Bad(String),
-    /// The entries are not those that the checkpoint signs.
-    #[error(
-        "the {0} entries received do not give the root of the checkpoint; the ledger or the way here is damaged"
-    )]
-    Root(u64),
-}
+use crate::core::ledger::checkpoint::Checkpoint;
+use crate::ctl::tree::{Place, TreeWriter, WriteError, read_checkpoint};
 
 /// The export under way.
 pub struct Writer {
-    dir: PathBuf,
-    /// Entries of the bundle that is not full yet.
-    bundle: Vec<String>,
-    bundles: u64,
-    /// For each level, the hashes of its rightmost tile and the number of that tile.
-    tiles: Vec<(Vec<Hash>, u64)>,
-    tree: Frontier,
+    files: NewFiles,
+    tree: TreeWriter,
     details: Option<BufWriter<File>>,
+}
+
+/// A folder in which every file is new.
+struct NewFiles {
+    dir: PathBuf,
 }
 
 impl Writer {
@@ -56,34 +34,20 @@ impl Writer {
             }
             result => result.map_err(io)?,
         }
-        let mut writer = Self {
-            dir: dir.to_owned(),
-            bundle: Vec::new(),
-            bundles: 0,
-            tiles: Vec::new(),
-            tree: Frontier::new(),
-            details: None,
-        };
-        if with_details {
-            writer.details = Some(BufWriter::new(writer.new_file("details.jsonl")?));
-        }
-        Ok(writer)
+        let files = NewFiles { dir: dir.to_owned() };
+        let details =
+            if with_details { Some(BufWriter::new(files.new_file("details.jsonl")?)) } else { None };
+        Ok(Self { files, tree: TreeWriter::new(), details })
     }
 
     /// The next entry, as the bytes that were hashed.
     pub fn entry(&mut self, line: String) -> Result<(), WriteError> {
-        let hash = leaf_hash(line.as_bytes());
-        self.tree.push(hash);
-        self.bundle.push(line);
-        if self.bundle.len() == FULL {
-            self.write_bundle(None)?;
-        }
-        self.hash(0, hash)
+        self.tree.entry(&mut self.files, line).map(|_| ())
     }
 
     /// The detail of an entry.
     pub fn detail(&mut self, line: &str) -> Result<(), WriteError> {
-        let path = self.dir.join("details.jsonl");
+        let path = self.files.dir.join("details.jsonl");
         let unasked = || WriteError::Bad("a personal part that was not asked for".into());
         let file = self.details.as_mut().ok_or_else(unasked)?;
         writeln!(file, "{line}").map_err(|error| WriteError::Io(path, error))
@@ -91,81 +55,34 @@ impl Writer {
 
     /// The closing checkpoint of an earlier epoch.
     pub fn epoch_checkpoint(&mut self, text: &str) -> Result<(), WriteError> {
-        let (checkpoint, _) = read_checkpoint(text)?;
-        self.write(&format!("checkpoints/{}", checkpoint.size), text.as_bytes())
+        let size = read_checkpoint(text)?.size;
+        self.files.put(&format!("checkpoints/{size}"), size, text.as_bytes())
     }
 
     /// A file of one line.
     pub fn line(&mut self, name: &str, text: &str) -> Result<(), WriteError> {
-        self.write(name, format!("{}\n", text.trim_end()).as_bytes())
+        self.files.put(name, 0, format!("{}\n", text.trim_end()).as_bytes())
     }
 
     /// Writes what is partial, checks the root, and writes `checkpoint`, last and durably.
     pub fn finish(mut self, text: &str, checkpoint: &Checkpoint) -> Result<(), WriteError> {
-        if self.tree.size() != checkpoint.size || self.tree.root() != checkpoint.root {
-            return Err(WriteError::Root(self.tree.size()));
-        }
-        let size = checkpoint.size;
-        self.write_bundle(tile::partial_width(0, size))?;
-        for (level, (hashes, n)) in (0_u8..).zip(std::mem::take(&mut self.tiles)) {
-            if !hashes.is_empty() {
-                self.write_tile(level, n, &hashes, tile::partial_width(level, size))?;
-            }
-        }
+        self.tree.close(&mut self.files, checkpoint)?;
         if let Some(details) = self.details.take() {
-            let path = self.dir.join("details.jsonl");
+            let path = self.files.dir.join("details.jsonl");
             details.into_inner().map_err(|error| WriteError::Io(path, error.into_error()))?;
         }
-        self.sync()?;
-        self.write("checkpoint", text.as_bytes())?;
-        self.sync()
+        self.files.sync()?;
+        self.files.put("checkpoint", checkpoint.size, text.as_bytes())?;
+        self.files.sync()
     }
+}
 
+impl NewFiles {
     /// One sync of the file system instead of one a file: an export of a million entries has thousands.
     fn sync(&self) -> Result<(), WriteError> {
         let io = |error| WriteError::Io(self.dir.clone(), error);
         let dir = File::open(&self.dir).map_err(io)?;
         rustix::fs::syncfs(&dir).map_err(|errno| io(errno.into()))
-    }
-
-    /// Adds a hash to the rightmost tile of `level`; a tile that is full gives one hash to the level above.
-    fn hash(&mut self, level: u8, hash: Hash) -> Result<(), WriteError> {
-        let (mut level, mut hash) = (level, hash);
-        loop {
-            if self.tiles.len() <= usize::from(level) {
-                self.tiles.push((Vec::new(), 0));
-            }
-            let Some((hashes, n)) = self.tiles.get_mut(usize::from(level)) else { return Ok(()) };
-            hashes.push(hash);
-            if hashes.len() < FULL {
-                return Ok(());
-            }
-            let (full, number) = (std::mem::take(hashes), *n);
-            *n += 1;
-            self.write_tile(level, number, &full, None)?;
-            hash = root_of(&full);
-            level = level.saturating_add(1);
-        }
-    }
-
-    fn write_bundle(&mut self, width: Option<u8>) -> Result<(), WriteError> {
-        let entries = std::mem::take(&mut self.bundle);
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let bytes = tile::encode_bundle(&entries).map_err(|error| WriteError::Bad(error.to_string()))?;
-        self.write(&tile::entries_path(self.bundles, width), &bytes)?;
-        self.bundles += 1;
-        Ok(())
-    }
-
-    fn write_tile(&self, level: u8, n: u64, hashes: &[Hash], width: Option<u8>) -> Result<(), WriteError> {
-        let bytes = tile::encode_tile(hashes).map_err(|error| WriteError::Bad(error.to_string()))?;
-        self.write(&tile::tile_path(level, n, width), &bytes)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
-        self.new_file(name)?.write_all(bytes).map_err(|error| WriteError::Io(self.dir.join(name), error))
     }
 
     fn new_file(&self, name: &str) -> Result<File, WriteError> {
@@ -178,21 +95,25 @@ impl Writer {
     }
 }
 
-fn read_checkpoint(text: &str) -> Result<(Checkpoint, crate::core::ledger::note::SignedNote), WriteError> {
-    SignedCheckpoint::read(text).map_err(|error| WriteError::Bad(format!("a bad checkpoint ({error})")))
+impl Place for NewFiles {
+    fn put(&mut self, name: &str, _: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        self.new_file(name)?.write_all(bytes).map_err(|error| WriteError::Io(self.dir.join(name), error))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::ledger::hash::empty_hash;
+    use crate::core::ledger::hash::{Hash, empty_hash, leaf_hash};
+    use crate::core::ledger::tile;
+    use crate::core::ledger::tree::root_of;
 
     fn export(dir: &Path, size: u64) -> Checkpoint {
         let mut writer = Writer::create(dir, false).unwrap();
         for n in 0..size {
             writer.entry(format!("entry {n}")).unwrap();
         }
-        let checkpoint = Checkpoint { origin: "a".into(), size, root: writer.tree.root() };
+        let checkpoint = Checkpoint { origin: "a".into(), size, root: writer.tree.tree().root() };
         writer.finish("the head", &checkpoint).unwrap();
         checkpoint
     }
@@ -261,7 +182,7 @@ mod tests {
         let mut writer = Writer::create(&dir.path().join("b"), true).unwrap();
         writer.entry("x".into()).unwrap();
         writer.detail("{\"seq\":0}").unwrap();
-        let checkpoint = Checkpoint { origin: "a".into(), size: 1, root: writer.tree.root() };
+        let checkpoint = Checkpoint { origin: "a".into(), size: 1, root: writer.tree.tree().root() };
         writer.finish("the head", &checkpoint).unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join("b/details.jsonl")).unwrap(), "{\"seq\":0}\n");
     }

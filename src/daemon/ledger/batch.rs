@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::writer::{Desk, Writer};
 use crate::core::event::{Draft, Event, Place, Record};
-use crate::core::ledger::hash::{detail_commitment, leaf_hash};
+use crate::core::ledger::hash::{Hash, detail_commitment, leaf_hash};
 use crate::core::ledger::tail::FrameKind;
 use crate::core::refusal::Refusal;
 use crate::core::time::Moment;
@@ -21,6 +21,8 @@ pub(super) struct Stored {
     pub(super) line: Arc<[u8]>,
     /// The detail, encrypted.
     pub(super) detail: Option<Arc<[u8]>>,
+    /// The leaf hash of the line.
+    pub(super) leaf: Hash,
 }
 
 impl Stored {
@@ -89,7 +91,7 @@ impl Staging<'_> {
         let leaf = leaf_hash(&line);
         writer.frontier.push(leaf);
         writer.prev = leaf;
-        self.batch.stored.push(Stored { line: line.into(), detail });
+        self.batch.stored.push(Stored { line: line.into(), detail, leaf });
         self.batch.records.push(record);
         Ok(seq)
     }

@@ -24,11 +24,15 @@ const MAX_BYTES: u64 = 64 * 1024;
 
 /// The most that a kept checkpoint or a bundle beyond `base` tells of.
 pub(super) fn acknowledged(files: &LedgerDir, log_key: &VerifierKey, base: u64) -> io::Result<Acknowledged> {
-    let bundle = files.path(&entries_path(base / BUNDLE, None));
-    let mut known = match bundle.try_exists()? {
-        true => Acknowledged { size: (base / BUNDLE + 1) * BUNDLE, path: bundle },
-        false => Acknowledged::default(),
-    };
+    let mut known = Acknowledged::default();
+    // Bundles are written in order, while the tail goes on.
+    for n in base / BUNDLE.. {
+        let path = files.path(&entries_path(n, None));
+        if !path.try_exists()? {
+            break;
+        }
+        known = Acknowledged { size: (n + 1) * BUNDLE, path };
+    }
     let kept = files.list("checkpoints")?;
     if let Some(last) = kept.iter().filter_map(|name| name.parse::<u64>().ok()).max() {
         let path = files.path(&format!("checkpoints/{last}"));

@@ -153,7 +153,7 @@ impl Fold {
         let stored = recovered.entries.iter();
         Ok(Tail {
             stored: stored
-                .map(|it| Stored { line: it.line.into(), detail: it.detail.map(Into::into) })
+                .map(|it| Stored { line: it.line.into(), detail: it.detail.map(Into::into), leaf: it.leaf })
                 .collect(),
             checkpoint: checkpoint.to_owned(),
             end: recovered.end_offset,

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
+use super::archive::DetailSlots;
 use super::batch::Batch;
 use super::fold::{BundleError, Fold, Tail};
 use super::read::{Reader, Recent};
@@ -187,7 +188,16 @@ impl OpenLedger {
             tail_number: header.tail_number,
             log_id,
             keys: Keys { log: self.log, log_key: self.log_key, epoch, epoch_key },
-            details: DetailKeys { slots: self.slots.clone(), log_id: log_id.0, current: None },
+            details: DetailKeys {
+                slots: Arc::new(DetailSlots::new(self.slots.clone())),
+                log_id: log_id.0,
+                current: None,
+            },
+            archivist: None,
+            handed: base.0.size(),
+            key_ordered: 0,
+            spare: None,
+            tail_base: base.0.size(),
             clock: self.clock,
             state: fold.state,
             policy: Arc::new(Policy::empty()),
@@ -260,7 +270,8 @@ impl Writer {
                 turned_away: 0,
             }))?;
         }
-        self.roll_over()
+        self.roll_over()?;
+        self.shorten_tail()
     }
 
     /// A new tail with everything durable since the base, and with this entry.

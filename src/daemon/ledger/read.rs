@@ -24,10 +24,11 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// Forgets the first bundle: it stands in its file now.
-    pub(super) fn drop_bundle(&mut self) {
-        self.base += BUNDLE;
-        self.stored.drain(..crate::core::ledger::tile::FULL.min(self.stored.len()));
+    /// Forgets the entries before `base`: they stand in their bundles now.
+    pub(super) fn forget_before(&mut self, base: u64) {
+        let count = usize::try_from(base.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        self.stored.drain(..count.min(self.stored.len()));
+        self.base = self.base.max(base);
     }
 }
 
@@ -44,15 +45,16 @@ pub struct Line {
 
 /// What a reader of entries needs: the folder, and the slots for details.
 pub struct Reader {
-    ledger: Ledger,
-    files: LedgerDir,
+    pub(super) ledger: Ledger,
+    pub(super) files: LedgerDir,
     slots: Arc<KeySlots>,
     log_id: [u8; 32],
+    pub(super) tiles: super::proofs::TileCache,
 }
 
 impl Reader {
     pub(super) fn new(ledger: Ledger, files: LedgerDir, slots: Arc<KeySlots>, log_id: [u8; 32]) -> Self {
-        Self { ledger, files, slots, log_id }
+        Self { ledger, files, slots, log_id, tiles: super::proofs::TileCache::default() }
     }
 
     /// At most `count` entries from `from` on, stopping after `max_bytes` of lines. Reads the disk.
@@ -162,6 +164,6 @@ pub(super) fn detail_secret(slots: &KeySlots, n: u64, missing: WhenMissing) -> R
     }
 }
 
-fn damaged(name: &str, why: impl std::fmt::Display) -> io::Error {
+pub(super) fn damaged(name: &str, why: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{name}: {why}"))
 }

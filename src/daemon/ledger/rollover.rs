@@ -1,69 +1,122 @@
-//! Roll-over: at each multiple of 256 entries the tail gives up a full bundle (design §5).
+//! The writer's side of roll-over (design §5): what goes to the archivist, what comes back, when a new tail takes its place.
 //!
-//! In order: details · bundle · tiles, each by temporary file, `fsync`, `rename`, directory `fsync`; then a new tail with
-//! what remains and the last checkpoint. A crash anywhere leaves files that the next attempt finds equal byte for byte,
-//! and a tail that still holds everything: recovery is the same code.
+//! Owns the base: entries before it stand in their files and are forgotten. Must never move it before the files are durable,
+//! nor let a commit wait for the archivist unless too much is in memory.
 
 use std::io;
+use std::sync::PoisonError;
 
+use super::archive::{Archivist, Done, FullBundle, write_bundles};
 use super::writer::{BUNDLE, Writer};
-use crate::core::ledger::details::encode_details;
-use crate::core::ledger::hash::{Hash, leaf_hash};
-use crate::core::ledger::tile::{
-    details_path, encode_bundle, encode_tile, entries_path, parse_tile, tile_path, tiles_completed_by,
-};
-use crate::core::ledger::tree::{Frontier, root_of};
+use crate::core::ledger::tile::FULL;
+use crate::shell::disk::ledger_files::TailFile;
 
-/// Bytes of a full tile.
-const TILE_BYTES: u64 = BUNDLE * 32;
+/// A tail is replaced when it is longer, in bytes, and holds bundles that stand in their files. A start reads all of it.
+const LONG_TAIL_BYTES: u64 = if cfg!(test) { 1 } else { 2 << 20 };
+/// Entries in memory that wait for the archivist; beyond, commits wait too.
+const MAX_BACKLOG: u64 = 64 * BUNDLE;
 
 impl Writer {
-    /// Writes every full bundle out of the tail. Does nothing below 256 entries.
+    /// Gives full bundles to the archivist. They are durable in the tail.
+    pub(super) fn hand_over(&mut self) -> io::Result<()> {
+        while self.frontier.size() - self.handed >= BUNDLE {
+            let bundle = self.full_bundle(self.handed);
+            self.archivist()?.bundle(bundle);
+            self.handed += BUNDLE;
+        }
+        let next = self.frontier.size() / BUNDLE + 1;
+        if self.details.current.is_some() && self.key_ordered < next {
+            self.archivist()?.key(next);
+            self.key_ordered = next;
+        }
+        Ok(())
+    }
+
+    fn archivist(&mut self) -> io::Result<&mut Archivist> {
+        if self.archivist.is_none() {
+            self.archivist = Some(Archivist::start(self.files.clone(), self.details.slots.clone())?);
+        }
+        self.archivist.as_mut().ok_or_else(|| io::Error::other("there is no archivist"))
+    }
+
+    fn full_bundle(&self, from: u64) -> FullBundle {
+        let skip = usize::try_from(from - self.base.0.size()).unwrap_or(usize::MAX);
+        let stored = self.shared.recent().stored.iter().skip(skip).take(FULL).cloned().collect();
+        FullBundle { n: from / BUNDLE, stored }
+    }
+
+    pub(super) fn awaits_archivist(&self) -> bool {
+        let busy = |it: &Archivist| it.owes_spare() || self.handed > self.base.0.size();
+        self.archivist.as_ref().is_some_and(busy)
+    }
+
+    /// Takes what the archivist has made durable; waits for it when too much is in memory.
+    pub(super) fn collect(&mut self) -> io::Result<()> {
+        loop {
+            let behind = self.handed - self.base.0.size() > MAX_BACKLOG;
+            match self.archivist.as_mut().and_then(|it| it.take(behind)) {
+                None => break,
+                Some(done) => self.note(done?),
+            }
+        }
+        let length = self.tail.as_ref().map_or(0, TailFile::end);
+        if length <= LONG_TAIL_BYTES || self.base.0.size() == self.tail_base {
+            return Ok(());
+        }
+        if self.spare.is_some() { self.replace_tail(None) } else { self.archivist().map(Archivist::spare) }
+    }
+
+    fn note(&mut self, done: Done) {
+        match done {
+            Done::Bundles(last) => self.move_base((last + 1) * BUNDLE),
+            Done::Spare(spare) => self.spare = Some(spare),
+        }
+    }
+
+    /// The entries before `to` stand in their files.
+    fn move_base(&mut self, to: u64) {
+        let mut recent = self.shared.recent.write().unwrap_or_else(PoisonError::into_inner);
+        let (tree, prev) = &mut self.base;
+        let count = usize::try_from(to.saturating_sub(tree.size())).unwrap_or(usize::MAX);
+        for stored in recent.stored.iter().take(count) {
+            tree.push(stored.leaf);
+            *prev = stored.leaf;
+        }
+        recent.forget_before(to);
+        drop(recent);
+        self.handed = self.handed.max(to);
+    }
+
+    /// Ends the archivist, and counts what it did. What it could not do is done by [`Self::roll_over`].
+    pub(super) fn settle(&mut self) {
+        let done = self.archivist.take().map(Archivist::end).unwrap_or_default();
+        done.into_iter().flatten().for_each(|done| self.note(done));
+        self.handed = self.base.0.size();
+        self.key_ordered = 0;
+    }
+
+    /// Writes every full bundle out of the memory, here and now. Recovery and trouble call it.
     pub(super) fn roll_over(&mut self) -> io::Result<()> {
         while self.frontier.size() - self.base.0.size() >= BUNDLE {
-            self.write_bundle()?;
-            self.replace_tail(None)?;
+            let bundle = self.full_bundle(self.base.0.size());
+            write_bundles(&self.files, std::slice::from_ref(&bundle))?;
+            self.move_base((bundle.n + 1) * BUNDLE);
         }
         Ok(())
     }
 
-    /// Writes the first 256 entries since the base and moves the base behind them.
-    fn write_bundle(&mut self) -> io::Result<()> {
-        let n = self.base.0.size() / BUNDLE;
-        let full: Vec<_> =
-            self.shared.recent().stored.iter().take(crate::core::ledger::tile::FULL).cloned().collect();
-        let leaves: Vec<Hash> = full.iter().map(|stored| leaf_hash(&stored.line)).collect();
-        let lines: Vec<_> = full.iter().map(|stored| &stored.line).collect();
-        let details: Vec<_> = full.iter().map(|stored| stored.detail.as_deref()).collect();
+    /// A new tail without the entries that stand in their files.
+    pub(super) fn shorten_tail(&mut self) -> io::Result<()> {
+        if self.base.0.size() > self.tail_base { self.replace_tail(None) } else { Ok(()) }
+    }
 
-        self.files.write_once(&details_path(n), &encode_details(&details).map_err(io::Error::other)?)?;
-        self.files.write_once(&entries_path(n, None), &encode_bundle(&lines).map_err(io::Error::other)?)?;
-        for (level, tile) in tiles_completed_by(n) {
-            let hashes = if level == 0 { leaves.clone() } else { self.roots_below(level, tile)? };
-            let bytes = encode_tile(&hashes).map_err(io::Error::other)?;
-            self.files.write_once(&tile_path(level, tile, None), &bytes)?;
+    /// Before the end: what a start would have to do.
+    pub(super) fn tidy(&mut self) -> io::Result<()> {
+        self.settle();
+        if self.tail.is_none() {
+            return Ok(());
         }
-
-        let mut base: Frontier = self.base.0.clone();
-        leaves.iter().for_each(|leaf| base.push(*leaf));
-        let prev = leaves.last().copied().unwrap_or(self.base.1);
-        self.base = (base, prev);
-        self.shared.recent.write().unwrap_or_else(std::sync::PoisonError::into_inner).drop_bundle();
-        Ok(())
+        self.roll_over()?;
+        self.shorten_tail()
     }
-
-    /// The hashes of a tile above level 0: the roots of the 256 tiles below it.
-    fn roots_below(&self, level: u8, tile: u64) -> io::Result<Vec<Hash>> {
-        (tile * BUNDLE..(tile + 1) * BUNDLE)
-            .map(|below| {
-                let name = tile_path(level - 1, below, None);
-                let bytes = self.files.read(&name, TILE_BYTES)?.ok_or_else(|| missing(&name))?;
-                Ok(root_of(&parse_tile(&bytes).map_err(io::Error::other)?))
-            })
-            .collect()
-    }
-}
-
-fn missing(name: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("{name} is missing"))
 }

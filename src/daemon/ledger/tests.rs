@@ -3,9 +3,11 @@
 
 mod clock;
 mod damage;
+mod every_call;
 mod failure;
 mod group;
 mod model;
+mod proofs;
 mod rekey;
 mod rollover;
 mod torn;
@@ -32,7 +34,8 @@ use crate::core::refusal::{Refusal, RefusalKind};
 use crate::core::time::Timestamp;
 use crate::shell::clock::SystemClock;
 use crate::shell::crypt::{MasterKey, Secret, Signer};
-use crate::shell::disk::ledger_files::{Faults, LedgerDir};
+use crate::shell::disk::fault::{Faults, Watch, watch};
+use crate::shell::disk::ledger_files::LedgerDir;
 use crate::shell::disk::slots::KeySlots;
 use crate::verify::{Class, Options, Source, verify_ledger};
 
@@ -48,6 +51,7 @@ struct Site {
     slots: Arc<KeySlots>,
     clock: Arc<SystemClock>,
     files: LedgerDir,
+    faults: Watch,
     catalogue_at: Option<(u64, [u8; 32])>,
 }
 
@@ -72,6 +76,7 @@ impl Site {
         let log_key = VerifierKey::new(ORIGIN, &Signer::new(&log).public()).unwrap();
         Self {
             files: LedgerDir::new(dir.path().join("ledger")),
+            faults: watch(dir.path()),
             dir,
             log,
             log_key,
@@ -92,7 +97,7 @@ impl Site {
         self.dir.path().join("second")
     }
     fn faults(&self) -> &Faults {
-        self.files.faults()
+        &self.faults
     }
     fn step_clock(&self, seconds: i64) {
         self.clock.step_micros.fetch_add(seconds * 1_000_000, SeqCst);

@@ -6,9 +6,11 @@
 //! is never signed again with other content. Must never answer, publish or forget anything before the sync.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::time::Duration;
 
+use super::archive::{Archivist, DetailSlots};
 use super::batch::{Batch, Staging, Stored};
 use super::{Availability, Committed, Head, Message, Pending, Shared, Turn, unavailable};
 use crate::core::access::Recorded;
@@ -26,8 +28,8 @@ use crate::core::time::{Moment, Timestamp};
 use crate::daemon::clock::say_suspect;
 use crate::shell::clock::SystemClock;
 use crate::shell::crypt::{DetailCipher, Signer};
-use crate::shell::disk::ledger_files::{LedgerDir, TailFile};
-use crate::shell::disk::slots::{KeySlots, SlotError};
+use crate::shell::disk::ledger_files::{LedgerDir, SpareTail, TailFile};
+use crate::shell::disk::slots::SlotError;
 
 /// What a proposal decides with: the state with everything before it in this batch applied, and the time of the batch.
 pub struct Desk<'a> {
@@ -53,7 +55,7 @@ pub struct Keys {
 
 /// The cipher of the details of one bundle; its key is durable in a slot before the first entry that uses it.
 pub(super) struct DetailKeys {
-    pub(super) slots: Arc<KeySlots>,
+    pub(super) slots: Arc<DetailSlots>,
     pub(super) log_id: [u8; 32],
     pub(super) current: Option<(u64, DetailCipher)>,
 }
@@ -62,7 +64,7 @@ impl DetailKeys {
     pub(super) fn cipher_for(&mut self, seq: u64) -> Result<&DetailCipher, SlotError> {
         let bundle = seq / BUNDLE;
         if self.current.as_ref().is_none_or(|(held, _)| *held != bundle) {
-            let secret = super::read::detail_secret(&self.slots, bundle, super::read::WhenMissing::Create)?;
+            let secret = self.slots.secret(bundle)?;
             self.current = Some((bundle, DetailCipher::new(&secret, self.log_id)));
         }
         #[expect(clippy::expect_used, reason = "set on the line above when it was not")]
@@ -72,6 +74,8 @@ impl DetailKeys {
 
 /// Entries in a bundle.
 pub(super) const BUNDLE: u64 = 256;
+/// How often an idle writer looks what the archivist has done.
+const LOOK: Duration = Duration::from_millis(20);
 /// Requests that share one sync at most.
 const BATCH_JOBS: usize = 256;
 /// How long after a failure the writer tries again.
@@ -90,7 +94,7 @@ pub(super) struct Writer {
     pub(super) policy: Arc<Policy>,
     pub(super) house: House,
     pub(super) flood: Flood,
-    /// The tree at the base of the tail, and the leaf before it.
+    /// The tree behind the last bundle whose files are durable, and the leaf before it: what is kept in memory begins here.
     pub(super) base: (Frontier, Hash),
     pub(super) frontier: Frontier,
     pub(super) prev: Hash,
@@ -103,6 +107,15 @@ pub(super) struct Writer {
     pub(super) key_missing: bool,
     /// Granted in a batch that was in doubt, and not yet ended by an entry.
     pub(super) interrupt: Vec<Subject>,
+    /// Writes full bundles; started when the first is full.
+    pub(super) archivist: Option<Archivist>,
+    /// Entries handed to it.
+    pub(super) handed: u64,
+    /// The last bundle whose details it was asked to make a key for.
+    pub(super) key_ordered: u64,
+    pub(super) spare: Option<SpareTail>,
+    /// The size at the base of the tail as it stands in the file; `base` may be further.
+    pub(super) tail_base: u64,
 }
 
 /// What keeps the writer from going on.
@@ -127,9 +140,24 @@ pub(super) fn recorded<T>(synced: Result<(), Refusal>, value: T, entry: u64) -> 
 impl Writer {
     /// Works until told to stop, or until nobody can ask any more.
     pub(super) fn run(mut self, messages: &mpsc::Receiver<Message>) {
-        while let Ok(first) = messages.recv() {
-            if self.turn(first, messages).is_break() {
-                return;
+        loop {
+            let message = match self.awaits_archivist() {
+                true => messages.recv_timeout(LOOK),
+                false => messages.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+            };
+            let next = match message {
+                Ok(first) => self.turn(first, messages),
+                Err(mpsc::RecvTimeoutError::Timeout) => match self.collect() {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        let trouble = self.files_failed(&error);
+                        self.overcome(trouble, messages, false)
+                    }
+                },
+                Err(mpsc::RecvTimeoutError::Disconnected) => ControlFlow::Break(()),
+            };
+            if next.is_break() {
+                return self.settle();
             }
         }
     }
@@ -154,7 +182,7 @@ impl Writer {
         staging
     }
 
-    fn turn(&mut self, first: Message, messages: &mpsc::Receiver<Message>) -> std::ops::ControlFlow<()> {
+    fn turn(&mut self, first: Message, messages: &mpsc::Receiver<Message>) -> ControlFlow<()> {
         let mut batch = Batch::default();
         let mut waiting: Vec<Pending> = Vec::new();
         let mut after = After::Nothing;
@@ -202,8 +230,8 @@ impl Writer {
         let stop = self.after(after, &synced, &mut trouble);
         match trouble {
             Some(trouble) => self.overcome(trouble, messages, stop),
-            None if stop => std::ops::ControlFlow::Break(()),
-            None => std::ops::ControlFlow::Continue(()),
+            None if stop => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
         }
     }
 
@@ -212,6 +240,9 @@ impl Writer {
         match after {
             After::Nothing => false,
             After::Stop(done) => {
+                if let Err(error) = self.tidy() {
+                    log::warn!("the tail of the ledger stays long until the next start, ignoring: {error}");
+                }
                 let _gone = done.send(());
                 true
             }
@@ -256,7 +287,7 @@ impl Writer {
         match self.append(&batch) {
             Ok(()) => {
                 self.accept(batch);
-                self.roll_over().map_err(|error| self.files_failed(&error))
+                self.hand_over().and_then(|()| self.collect()).map_err(|error| self.files_failed(&error))
             }
             Err(error) => {
                 self.tail = None;
@@ -317,7 +348,8 @@ impl Writer {
         let checkpoint = doubt.map_or(&self.checkpoint, |batch| &batch.checkpoint);
         stored.extend(doubt.into_iter().flat_map(|batch| batch.stored.iter().cloned()));
         content.extend(encode(self.tail_number, content.len() as u64, &stored, checkpoint)?);
-        self.tail = Some(self.files.replace_tail(&content)?);
+        self.tail = Some(self.files.replace_tail(&content, self.spare.take())?);
+        self.tail_base = self.base.0.size();
         Ok(())
     }
 
@@ -327,26 +359,27 @@ impl Writer {
         mut trouble: Trouble,
         messages: &mpsc::Receiver<Message>,
         stop: bool,
-    ) -> std::ops::ControlFlow<()> {
+    ) -> ControlFlow<()> {
         let since = self.clock.now().time;
+        self.settle();
         self.shared.turned_away.store(0, std::sync::atomic::Ordering::Relaxed);
         loop {
             if stop || self.turn_away(messages).is_break() {
                 // What is in doubt stands in memory only, or in the tail; the next start decides (recovery).
-                return std::ops::ControlFlow::Break(());
+                return ControlFlow::Break(());
             }
             match self.resume(trouble, since) {
                 Ok(()) => {
                     log::warn!("the ledger can be written again");
                     self.shared.availability.send_replace(Availability::Open);
-                    return std::ops::ControlFlow::Continue(());
+                    return ControlFlow::Continue(());
                 }
                 Err(still) => trouble = still,
             }
         }
     }
 
-    fn turn_away(&mut self, messages: &mpsc::Receiver<Message>) -> std::ops::ControlFlow<()> {
+    fn turn_away(&mut self, messages: &mpsc::Receiver<Message>) -> ControlFlow<()> {
         let until = self.clock.monotonic() + RETRY;
         loop {
             match messages.recv_timeout(until.saturating_duration_since(self.clock.monotonic())) {
@@ -354,10 +387,10 @@ impl Writer {
                 Ok(Message::Rekey { done, .. }) => drop(done.send(Err(self.shared.turned_away()))),
                 Ok(Message::Stop { done }) => {
                     let _gone = done.send(());
-                    return std::ops::ControlFlow::Break(());
+                    return ControlFlow::Break(());
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => return std::ops::ControlFlow::Continue(()),
-                Err(mpsc::RecvTimeoutError::Disconnected) => return std::ops::ControlFlow::Break(()),
+                Err(mpsc::RecvTimeoutError::Timeout) => return ControlFlow::Continue(()),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return ControlFlow::Break(()),
             }
         }
     }

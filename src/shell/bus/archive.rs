@@ -250,6 +250,15 @@ pub trait Archive: Send + Sync + 'static {
         from: u64,
         count: u32,
     ) -> impl Future<Output = Answer<Vec<String>>> + Send;
+    /// The receipt of an entry, as a C2SP tlog-proof.
+    fn receipt(&self, caller: Caller, entry: u64) -> impl Future<Output = Answer<String>> + Send;
+    /// The hashes that prove that the ledger of `new` entries begins with that of `old`.
+    fn consistency(
+        &self,
+        caller: Caller,
+        old: u64,
+        new: u64,
+    ) -> impl Future<Output = Answer<Vec<String>>> + Send;
     /// Loads the policy again.
     fn reload(&self, caller: Caller) -> impl Future<Output = Answer<()>> + Send;
     /// Numbers for everybody.

@@ -98,6 +98,10 @@ pub trait Ledger {
     fn read(&self, from: u64, count: u32, request: Request<'_>) -> zbus::Result<Vec<String>>;
     /// The closing checkpoints of earlier key epochs, oldest first: at most `count`, without the first `from` of them.
     fn epochs(&self, from: u64, count: u32) -> zbus::Result<Vec<String>>;
+    /// A file that proves that this entry is in the ledger: a C2SP tlog-proof.
+    fn receipt(&self, entry: u64) -> zbus::Result<String>;
+    /// The hashes that prove that the ledger of `new` entries begins with that of `old`, in base64.
+    fn consistency(&self, old: u64, new: u64) -> zbus::Result<Vec<String>>;
     /// First line of every checkpoint.
     #[zbus(property(emits_changed_signal = "false"))]
     fn origin(&self) -> fdo::Result<String>;

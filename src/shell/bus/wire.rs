@@ -11,6 +11,7 @@ use super::archive::{
 };
 use crate::core::event::{Detail, HoldKind};
 use crate::core::ids::Kind;
+use crate::core::ledger::checkpoint::MAX_SIZE;
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::core::time::Timestamp;
 
@@ -154,6 +155,22 @@ pub fn read_request(dict: Dict) -> Result<bool, Refusal> {
     let mut keys = Keys::new(dict);
     let details = keys.take("details", "a boolean (b)")?.unwrap_or(false);
     keys.end(details)
+}
+
+/// The entry of `Ledger.Receipt`.
+pub fn entry(entry: u64) -> Result<u64, Refusal> {
+    if entry < MAX_SIZE { Ok(entry) } else { Err(Refusal::invalid("Entries have numbers below 2^53.")) }
+}
+
+/// The sizes of `Ledger.Consistency`, the earlier first.
+pub fn sizes(old: u64, new: u64) -> Result<(u64, u64), Refusal> {
+    entry(new)?;
+    if old <= new {
+        Ok((old, new))
+    } else {
+        let sentence = format!("The earlier size comes first, and {old} is more than {new}.");
+        Err(Refusal::invalid(sentence))
+    }
 }
 
 /// Builds an `a{sv}`. A value that has no wire form does not exist among our types.
@@ -307,6 +324,14 @@ mod tests {
         assert!(open_request(one("mode", "download".into())).is_err());
         assert!(filter(one("kind", "film".into())).is_err());
         assert!(open_request(one("text", "a\u{0}b".into())).is_err());
+    }
+
+    #[test]
+    fn inv10_numbers_that_no_ledger_has_are_refused_before_anybody_is_asked() {
+        assert_eq!(entry(MAX_SIZE - 1), Ok(MAX_SIZE - 1));
+        assert!(entry(MAX_SIZE).is_err() && sizes(0, u64::MAX).is_err() && sizes(u64::MAX, 5).is_err());
+        assert_eq!(sizes(5, 5), Ok((5, 5)));
+        assert!(sizes(6, 5).unwrap_err().sentence.contains("6 is more than 5"));
     }
 
     #[test]

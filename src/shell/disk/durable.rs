@@ -4,12 +4,14 @@
 //! bytes or the new bytes, never for a part. Must never keep a temporary file after an error.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+use super::fault::{Op, call, write_at};
 
 /// A file or directory that the disk or the kernel refused to handle.
 #[derive(Debug, thiserror::Error)]
@@ -34,17 +36,20 @@ impl DiskError {
 
 /// Makes the names in `dir` durable.
 pub fn sync_dir(dir: &Path) -> Result<(), DiskError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(DiskError::when("sync the directory", dir))
+    let sync = || File::open(dir).and_then(|dir| dir.sync_all());
+    call(Op::SyncDir, dir, sync).map_err(DiskError::when("sync the directory", dir))
 }
 
 /// Makes directory `name` in `parent`, mode 0700, durably. An existing one is left as it is.
 pub fn make_dir(parent: &Path, name: &str) -> Result<PathBuf, DiskError> {
     let path = parent.join(name);
-    match rustix::fs::mkdir(&path, Mode::RWXU) {
+    let make = || match rustix::fs::mkdir(&path, Mode::RWXU) {
         // Synced as well when it exists: whoever made it may have crashed before syncing.
-        Ok(()) | Err(rustix::io::Errno::EXIST) => sync_dir(parent)?,
-        Err(error) => return Err(DiskError::when("make the directory", &path)(error)),
-    }
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    };
+    call(Op::MakeDir, &path, make).map_err(DiskError::when("make the directory", &path))?;
+    sync_dir(parent)?;
     Ok(path)
 }
 
@@ -52,25 +57,58 @@ pub fn make_dir(parent: &Path, name: &str) -> Result<PathBuf, DiskError> {
 /// after an error the name stands for the old bytes or the new, whole. The temporary name is `.<name>.new`, so one
 /// file has one writer at a time.
 pub fn write_file_atomic(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-    let path = dir.join(name);
-    let temporary = dir.join(format!(".{name}.new"));
-    let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
-    if written.is_err() {
-        // The first error tells more than one of this removal would.
-        let _ = fs::remove_file(&temporary);
-    }
-    written.map_err(DiskError::when("replace", &path))?;
+    Staged::write(dir, name, bytes)?.into_place()?;
     sync_dir(dir)
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// A file that is written under its temporary name and not yet durable: several can be written, then each synced and
+/// renamed, then their directories synced once. Dropped before that, it leaves nothing.
+pub(super) struct Staged {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    placed: bool,
+}
+
+impl Staged {
+    /// Writes `bytes` under the temporary name.
+    pub(super) fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<Self, DiskError> {
+        let path = dir.join(name);
+        let temporary = dir.join(format!(".{name}.new"));
+        let file = open_new(&temporary).map_err(DiskError::when("replace", &path))?;
+        let staged = Self { file, temporary, path, placed: false };
+        write_at(Op::Write, &staged.temporary, &staged.file, bytes, 0)
+            .map_err(DiskError::when("replace", &staged.path))?;
+        Ok(staged)
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+
+    /// `fsync`, `rename`. The caller syncs the directory.
+    pub(super) fn into_place(mut self) -> Result<(), DiskError> {
+        call(Op::Sync, &self.temporary, || self.file.sync_all())
+            .and_then(|()| call(Op::Rename, &self.path, || fs::rename(&self.temporary, &self.path)))
+            .map_err(DiskError::when("replace", &self.path))?;
+        self.placed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.placed {
+            // The first error tells more than one of this removal would.
+            let _ = call(Op::Remove, &self.temporary, || fs::remove_file(&self.temporary));
+        }
+    }
+}
+
+fn open_new(path: &Path) -> io::Result<File> {
+    call(Op::Open, path, || {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    })
 }
 
 /// Makes file `name` in `dir` with `bytes`, mode 0600, durably. Never replaces: an existing name gives
@@ -78,9 +116,9 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn create_new_durable(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
     let path = dir.join(name);
     unnamed_file(dir)
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()?;
+        .and_then(|file| {
+            write_at(Op::Write, &path, &file, bytes, 0)?;
+            call(Op::Sync, &path, || file.sync_all())?;
             link_unnamed(&file, &path)
         })
         .map_err(DiskError::when("create", &path))?;
@@ -95,14 +133,15 @@ pub fn unnamed_file(dir: &Path) -> io::Result<File> {
 
 /// Gives a file without a name its name. Never replaces. The caller syncs the directory.
 pub fn link_unnamed(file: &File, path: &Path) -> io::Result<()> {
-    match rustix::fs::linkat(file, "", CWD, path, AtFlags::EMPTY_PATH) {
+    let link = || match rustix::fs::linkat(file, "", CWD, path, AtFlags::EMPTY_PATH) {
         // Before Linux 6.10 an empty path needs CAP_DAC_READ_SEARCH; without it the answer is ENOENT.
         Err(rustix::io::Errno::NOENT) => {
             let link = format!("/proc/self/fd/{}", file.as_raw_fd());
             Ok(rustix::fs::linkat(CWD, link, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
         }
         linked => Ok(linked?),
-    }
+    };
+    call(Op::Link, path, link)
 }
 
 #[cfg(test)]

@@ -3,32 +3,36 @@
 //! Owns their system calls, in order. Must never rewrite a byte that was acknowledged (invariant 4), nor go on with a
 //! tail whose write or sync failed: Linux may call lost pages clean, so a [`TailFile`] that failed once refuses all else.
 //!
-//! Tail append, the commit point of everything: `pwrite` · `fdatasync`. New tail: `open(tail.new)` · `pwrite` · `fsync` ·
-//! drop cache, read back, compare · `rename(tail)` · `fsync(ledger/)`.
+//! Tail append, the commit point of everything: `pwrite` · `fdatasync`. New tail: `pwrite(tail.new)` · `fsync` · drop cache,
+//! read back, compare · `rename(tail)` · `fsync(ledger/)`; its blocks are prepared before, as a spare one. Write-once files, several
+//! together: for each `mkdir`, `pwrite(.name.new)`; for each `fsync`, `rename`; for each of their folders `fsync`.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::durable;
+use super::durable::{self, Staged};
+use super::fault::{Op, call, write_at};
 
 /// The folder `ledger/`. Clones name the same folder.
 #[derive(Debug, Clone)]
 pub struct LedgerDir {
     path: PathBuf,
-    faults: Faults,
 }
 
 /// Tail space is prepared in steps of this many bytes, so that a commit need not change the file's metadata.
 const PREPARE_BYTES: u64 = 1 << 20;
-/// No tail grows beyond this: 256 entries with the longest details stay far below.
+/// No tail grows beyond this: what is kept in one stays far below.
 const MAX_TAIL_BYTES: u64 = 4 << 30;
+/// The new tail until it has its name.
+const STAGED: &str = "tail.new";
 
 impl LedgerDir {
     /// The folder at `path`, which exists.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, faults: Faults::default() }
+        Self { path }
     }
     /// Where `name` stands.
     pub fn path(&self, name: &str) -> PathBuf {
@@ -42,16 +46,34 @@ impl LedgerDir {
 
     /// Makes a file that never changes again. One that is already there must be equal byte for byte.
     pub fn write_once(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.path(name);
-        if let Some(present) = read_bounded(&path, bytes.len() as u64 + 1)? {
-            if present == bytes {
-                return Ok(());
+        self.write_all_once(&[(name.to_owned(), bytes)])
+    }
+
+    /// The same for several files, with one sync for each folder. When it fails, any of them may be there, whole.
+    pub fn write_all_once<T: AsRef<[u8]>>(&self, files: &[(String, T)]) -> io::Result<()> {
+        let mut staged = Vec::new();
+        let mut folders = BTreeSet::new();
+        for (name, bytes) in files {
+            let (path, bytes) = (self.path(name), bytes.as_ref());
+            if let Some(present) = read_bounded(&path, bytes.len() as u64 + 1)? {
+                if present != bytes {
+                    let message = format!("{} is there with other content", path.display());
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                }
+                // Whoever wrote it may have ended before its name was durable.
+                call(Op::Sync, &path, || File::open(&path).and_then(|file| file.sync_all()))?;
+                folders.extend(folders_up_to(&self.path, path.parent()));
+                continue;
             }
-            let message = format!("{} is there with other content", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            call(Op::NewFile, &path, || Ok(()))?;
+            let (folder, file) = folder_below(&self.path, name)?;
+            staged.push(Staged::write(&folder, file, bytes).map_err(io::Error::other)?);
+            folders.extend(folders_up_to(&self.path, Some(&folder)));
         }
-        self.faults.before_file()?;
-        write_below(&self.path, name, bytes)
+        for staged in staged {
+            staged.into_place().map_err(io::Error::other)?;
+        }
+        folders.iter().try_for_each(|folder| durable::sync_dir(folder)).map_err(io::Error::other)
     }
 
     /// The names in a folder below `ledger/`; empty when there is none.
@@ -70,54 +92,78 @@ impl LedgerDir {
         self.read("tail", MAX_TAIL_BYTES)
     }
 
-    /// Puts a new tail in the place of the old one and opens it for appending after `content`.
-    pub fn replace_tail(&self, content: &[u8]) -> io::Result<TailFile> {
-        self.faults.before_file()?;
-        let staged = self.path("tail.new");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&staged)?;
-        let mut tail = TailFile { file, end: 0, prepared: 0, failed: false, faults: self.faults.clone() };
-        tail.prepare(content.len() as u64)?;
-        tail.file.write_all_at(content, 0)?;
-        tail.file.sync_all()?;
-        read_back(&tail.file, content)?;
-        std::fs::rename(&staged, self.path("tail"))?;
+    /// Prepares the blocks of a later tail, `bytes` long, so that the change takes little time.
+    pub fn spare_tail(&self, bytes: u64) -> io::Result<SpareTail> {
+        let path = self.path(STAGED);
+        call(Op::NewFile, &path, || Ok(()))?;
+        let options =
+            || OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let mut tail =
+            TailFile { file: call(Op::Open, &path, options)?, path, end: 0, prepared: 0, failed: false };
+        tail.prepare(bytes)?;
+        call(Op::Sync, &tail.path, || tail.file.sync_all())?;
+        Ok(SpareTail(tail))
+    }
+
+    /// Puts a new tail in the place of the old one and opens it for appending after `content`. `spare` is used if it is large
+    /// enough.
+    pub fn replace_tail(&self, content: &[u8], spare: Option<SpareTail>) -> io::Result<TailFile> {
+        let length = content.len() as u64;
+        let spare = match spare.filter(|spare| spare.0.prepared >= length) {
+            Some(spare) => spare,
+            None => self.spare_tail(length)?,
+        };
+        let SpareTail(mut tail) = spare;
+        write_at(Op::Write, &tail.path, &tail.file, content, 0)?;
+        call(Op::Sync, &tail.path, || tail.file.sync_all())?;
+        call(Op::ReadBack, &tail.path, || read_back(&tail.file, content))?;
+        let path = self.path("tail");
+        call(Op::Rename, &path, || std::fs::rename(&tail.path, &path))?;
         durable::sync_dir(&self.path).map_err(io::Error::other)?;
-        tail.end = content.len() as u64;
+        tail.path = path;
+        tail.end = length;
         Ok(tail)
     }
 
     /// Opens the tail for appending at `end`, after recovery has found nothing behind it.
     pub fn open_tail(&self, end: u64) -> io::Result<TailFile> {
-        let file = OpenOptions::new().read(true).write(true).open(self.path("tail"))?;
+        let path = self.path("tail");
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
         let prepared = file.metadata()?.len();
-        Ok(TailFile { file, end, prepared, failed: false, faults: self.faults.clone() })
+        Ok(TailFile { file, path, end, prepared, failed: false })
     }
 }
 
-/// Writes `name` below `root`, making its folders: each one durable in its parent before the next.
-fn write_below(root: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+/// `folder` and those above it, up to `root`: a crash may have left any of them without a durable name.
+fn folders_up_to(root: &Path, folder: Option<&Path>) -> impl Iterator<Item = PathBuf> {
+    let up = folder.into_iter().flat_map(Path::ancestors).take_while(|it| it.starts_with(root));
+    up.map(Path::to_owned).collect::<Vec<_>>().into_iter()
+}
+
+/// The folder of `name` below `root`, made if needed, each step durable in its parent before the next; and the file's own name.
+fn folder_below<'a>(root: &Path, name: &'a str) -> io::Result<(PathBuf, &'a str)> {
     let (folders, file) = name.rsplit_once('/').unwrap_or(("", name));
     let mut folder = root.to_owned();
     for step in folders.split('/').filter(|step| !step.is_empty()) {
-        folder = durable::make_dir(&folder, step).map_err(io::Error::other)?;
+        let next = folder.join(step);
+        folder =
+            if next.is_dir() { next } else { durable::make_dir(&folder, step).map_err(io::Error::other)? };
     }
-    durable::write_file_atomic(&folder, file, bytes).map_err(io::Error::other)
+    Ok((folder, file))
 }
+
+/// The blocks of a tail to come: allocated, zeroed, synced, and not yet named so.
+#[derive(Debug)]
+pub struct SpareTail(TailFile);
 
 /// The tail, open for appending.
 #[derive(Debug)]
 pub struct TailFile {
     file: File,
+    path: PathBuf,
     end: u64,
     prepared: u64,
     failed: bool,
-    faults: Faults,
 }
 
 impl TailFile {
@@ -133,13 +179,11 @@ impl TailFile {
         }
         // Set first: whatever happens below, even a panic, leaves the tail closed.
         self.failed = true;
-        self.faults.before_write()?;
         if self.prepare(frames.len() as u64)? {
-            self.file.sync_all()?;
+            call(Op::Sync, &self.path, || self.file.sync_all())?;
         }
-        self.file.write_all_at(frames, self.end)?;
-        self.faults.before_sync()?;
-        self.file.sync_data()?;
+        write_at(Op::TailWrite, &self.path, &self.file, frames, self.end)?;
+        call(Op::TailSync, &self.path, || self.file.sync_data())?;
         self.end += frames.len() as u64;
         self.failed = false;
         Ok(())
@@ -157,12 +201,18 @@ impl TailFile {
         }
         let target = needed.div_ceil(PREPARE_BYTES) * PREPARE_BYTES;
         let zeros = vec![0u8; 64 * 1024];
-        while self.prepared < target {
-            let step = (target - self.prepared).min(zeros.len() as u64);
-            let part = zeros.get(..usize::try_from(step).unwrap_or(0)).unwrap_or_default();
-            self.file.write_all_at(part, self.prepared)?;
-            self.prepared += step;
-        }
+        let grow = || {
+            let mut at = self.prepared;
+            while at < target {
+                let step = (target - at).min(zeros.len() as u64);
+                let part = zeros.get(..usize::try_from(step).unwrap_or(0)).unwrap_or_default();
+                self.file.write_all_at(part, at)?;
+                at += step;
+            }
+            Ok(())
+        };
+        call(Op::Write, &self.path, grow)?;
+        self.prepared = target;
         Ok(true)
     }
 }
@@ -189,60 +239,4 @@ pub fn read_bounded(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> 
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     Ok(Some(bytes))
-}
-
-/// Faults by call count, in tests only: 0 lets every call pass, N lets the Nth from now fail, a negative number all.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Faults {
-    /// Appends to the tail.
-    #[cfg(test)]
-    pub(crate) write_in: std::sync::Arc<std::sync::atomic::AtomicI64>,
-    /// Syncs of the tail: the commit point.
-    #[cfg(test)]
-    pub(crate) sync_in: std::sync::Arc<std::sync::atomic::AtomicI64>,
-    /// New write-once files and new tails.
-    #[cfg(test)]
-    pub(crate) file_in: std::sync::Arc<std::sync::atomic::AtomicI64>,
-}
-
-#[cfg(not(test))]
-impl Faults {
-    fn before_write(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn before_sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn before_file(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-impl LedgerDir {
-    /// What fails here and in the tails opened from here on or before.
-    pub(crate) fn faults(&self) -> &Faults {
-        &self.faults
-    }
-}
-
-#[cfg(test)]
-impl Faults {
-    fn before_write(&self) -> io::Result<()> {
-        Self::count(&self.write_in)
-    }
-    fn before_sync(&self) -> io::Result<()> {
-        Self::count(&self.sync_in)
-    }
-    fn before_file(&self) -> io::Result<()> {
-        Self::count(&self.file_in)
-    }
-    fn count(counter: &std::sync::atomic::AtomicI64) -> io::Result<()> {
-        use std::sync::atomic::Ordering::SeqCst;
-        let left = counter.load(SeqCst);
-        if left > 0 {
-            counter.fetch_sub(1, SeqCst);
-        }
-        if left < 0 || left == 1 { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
-    }
 }

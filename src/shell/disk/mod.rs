@@ -8,6 +8,7 @@
 pub mod catalogue;
 mod direct;
 pub mod durable;
+pub(crate) mod fault;
 #[cfg(feature = "daemon")]
 pub mod ledger_files;
 pub mod lock;

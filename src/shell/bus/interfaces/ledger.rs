@@ -44,6 +44,29 @@ impl<A: Archive> LedgerInterface<A> {
         self.0.run(&header, |archive, caller| async move { archive.epochs(caller, from, count).await }).await
     }
 
+    /// A file that proves that entry number `entry` is in the ledger, as a C2SP tlog-proof: the entry without its detail,
+    /// the inclusion proof, and the signed checkpoint as it stands now. For auditors.
+    #[zbus(out_args("receipt"))]
+    async fn receipt(&self, #[zbus(header)] header: Header<'_>, entry: u64) -> Result<String, BusError> {
+        let entry = wire::entry(entry)?;
+        self.0.run(&header, |archive, caller| async move { archive.receipt(caller, entry).await }).await
+    }
+
+    /// The consistency proof (RFC 6962) that the ledger of `new` entries begins with that of `old`: hashes in base64. For
+    /// auditors.
+    #[zbus(out_args("proof"))]
+    async fn consistency(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        old: u64,
+        new: u64,
+    ) -> Result<Vec<String>, BusError> {
+        let (old, new) = wire::sizes(old, new)?;
+        self.0
+            .run(&header, |archive, caller| async move { archive.consistency(caller, old, new).await })
+            .await
+    }
+
     /// The last published checkpoint; it changes at most once a minute.
     #[zbus(property(emits_changed_signal = "false"))]
     async fn checkpoint(&self) -> String {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{AlignedBuffer, BLOCK_BYTES, DiskError, SLOT_BYTES, SlotError};
 use crate::shell::disk::direct::DirectFile;
 use crate::shell::disk::durable::sync_dir;
+use crate::shell::disk::fault::{Op, call};
 
 /// Blocks by which the files grow: 512 slots.
 const GROWTH_BLOCKS: u32 = 16;
@@ -137,7 +138,8 @@ impl Pair {
         if let Some(bytes) = block.as_mut_slice().get_mut(within..within + SLOT_BYTES) {
             bytes.copy_from_slice(slot);
         }
-        one.file.write_at(&block, offset).map_err(DiskError::when("write a key slot of", &one.path))?;
+        call(Op::Write, &one.path, || one.file.write_at(&block, offset))
+            .map_err(DiskError::when("write a key slot of", &one.path))?;
         let mut kept = AlignedBuffer::zeroed(BLOCK_BYTES);
         one.read_block(&mut kept, offset).map_err(DiskError::when("read back a key slot of", &one.path))?;
         if kept.as_slice() != block.as_slice() {
@@ -191,7 +193,7 @@ impl OneFile {
             file.set_len(blocks * BLOCK_BYTES as u64)?;
             file.sync_all()
         };
-        lengthen().map_err(DiskError::when("lengthen", &self.path))
+        call(Op::Write, &self.path, lengthen).map_err(DiskError::when("lengthen", &self.path))
     }
 
     fn read_block(&self, block: &mut AlignedBuffer, offset: u64) -> std::io::Result<()> {
