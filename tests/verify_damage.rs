@@ -3,7 +3,12 @@
 //! exchanged; the verifier must find each.
 //!
 //! `GREFFIER_SEED` replays a run. `GREFFIER_SOAK=1` flips every bit of everything and cuts at every byte.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 #![allow(clippy::cast_possible_truncation, reason = "a few hundred entries")]
 
 mod ledger_support;
@@ -78,7 +83,11 @@ impl Ledger {
             ..Options::new(Source::Memory(Arc::default()), site.log.public.clone())
         };
         let this = Self { options, files };
-        assert_eq!(this.verify(this.files.clone()).map(|verdict| verdict.exit_code()), Some(0), "it is sound");
+        assert_eq!(
+            this.verify(this.files.clone()).map(|verdict| verdict.exit_code()),
+            Some(0),
+            "it is sound"
+        );
         this
     }
 
@@ -185,7 +194,11 @@ fn inv10_every_flipped_bit_of_the_tail_is_found() {
     assert_all_found("bits of the tail's frames", &ledger, &ledger.flips(TAIL, frames));
     // All of the header's bits are flipped beside its code; here one of each byte, and all in a soak.
     let step = if soak() { 1 } else { 9 };
-    assert_all_found("bits of the tail's header", &ledger, &ledger.flips(TAIL, (0..HEADER_BYTES * 8).step_by(step)));
+    assert_all_found(
+        "bits of the tail's header",
+        &ledger,
+        &ledger.flips(TAIL, (0..HEADER_BYTES * 8).step_by(step)),
+    );
 }
 
 #[test]
@@ -262,7 +275,8 @@ fn inv4_every_truncation_is_found() {
     assert_eq!(not_found, [format!("tail: cut to {} bytes", heads[0])], "and without it every other one");
 
     let (_, ledger) = exported();
-    let bundles: Vec<&String> = ledger.files.keys().filter(|path| path.starts_with("tile/entries/")).collect();
+    let bundles: Vec<&String> =
+        ledger.files.keys().filter(|path| path.starts_with("tile/entries/")).collect();
     for path in bundles {
         let step = if soak() { 1 } else { 61 };
         let mut lengths: Vec<usize> = (0..ledger.bytes(path)).step_by(step).collect();

@@ -10,7 +10,9 @@ use std::process::Command;
 use greffier::core::ledger::entry::Outcome;
 use greffier::core::ledger::hash::detail_commitment;
 use greffier::verify::{About, Format, Options, Source, report, verify_ledger};
-use ledger_support::story::{begin, check, confirm, exported, fact, hold, hours, long_story, open, open_for, plan, purge, seal, story};
+use ledger_support::story::{
+    begin, check, confirm, exported, fact, hold, hours, long_story, open, open_for, plan, purge, seal, story,
+};
 use ledger_support::{Site, raw};
 
 const POLICY_TEXT: &str = include_str!("../src/core/policy/policy.toml.init");
@@ -32,7 +34,11 @@ fn assert_well_formed(page: &str) {
     let mut open: Vec<&str> = Vec::new();
     let mut rest = page;
     while let Some(start) = rest.find('<') {
-        assert!(!rest[..start].contains('>') || open.last() == Some(&"style"), "a bare > before {}", &rest[start..]);
+        assert!(
+            !rest[..start].contains('>') || open.last() == Some(&"style"),
+            "a bare > before {}",
+            &rest[start..]
+        );
         let end = start + rest[start..].find('>').expect("a tag that does not end");
         let tag = &rest[start + 1..end];
         assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
@@ -55,9 +61,23 @@ fn assert_well_formed(page: &str) {
 }
 
 fn assert_alone(page: &str) {
-    for bad in ["<script", "<link", "<img", "<iframe", "<object", "url(", "@import", "javascript:", " src=", " href=", " on"] {
+    for bad in [
+        "<script",
+        "<link",
+        "<img",
+        "<iframe",
+        "<object",
+        "url(",
+        "@import",
+        "javascript:",
+        " src=",
+        " href=",
+        " on",
+    ] {
         // The words of the page hold " on": only within a tag would it be an attribute.
-        let found = page.match_indices(bad).any(|(at, _)| bad != " on" || page[..at].rfind('<') > page[..at].rfind('>'));
+        let found = page
+            .match_indices(bad)
+            .any(|(at, _)| bad != " on" || page[..at].rfind('<') > page[..at].rfind('>'));
         assert!(!found, "{bad}");
     }
     let svg = r#"xmlns="http://www.w3.org/2000/svg""#;
@@ -95,7 +115,9 @@ fn the_page_needs_nothing_else_and_is_well_formed() {
         assert_alone(&page);
         assert_well_formed(&page);
         assert!(page.starts_with("<!DOCTYPE html><html lang=\"en\">"));
-        assert!(page.contains("name=\"viewport\"") && page.contains("<h1>") && page.contains("scope=\"col\""));
+        assert!(
+            page.contains("name=\"viewport\"") && page.contains("<h1>") && page.contains("scope=\"col\"")
+        );
     }
 }
 
@@ -124,7 +146,10 @@ fn the_page_says_the_verdict_first_and_all_that_a_judge_asks_for() {
         assert!(page.contains(&part), "{part} is missing");
     }
     // The drawing has words for those who cannot see it, and its numbers as a table.
-    assert!(page.contains("role=\"img\" aria-labelledby=\"chart-title chart-text\"") && page.contains("<desc id=\"chart-text\">"));
+    assert!(
+        page.contains("role=\"img\" aria-labelledby=\"chart-title chart-text\"")
+            && page.contains("<desc id=\"chart-text\">")
+    );
     assert!(page.contains("Every day with a session or a refusal") && page.contains("<rect "));
 }
 
@@ -188,7 +213,14 @@ fn a_damaged_and_an_empty_ledger_have_a_report_too() {
     fs::write(&bundle, bytes).unwrap();
     fs::remove_file(dir.path().join("tile/0/000")).unwrap();
     let page = written(&site, dir.path(), Format::Html);
-    assert!(page.contains("The ledger is not sound") && page.contains("entry-damaged") && page.contains("not-judged"));
+    assert!(
+        page.contains("The ledger is not sound")
+            && page.contains("entry-damaged")
+            && page.contains("not-judged")
+    );
+    assert!(
+        page.contains(" of 600 entries: the next one cannot be read") && page.contains("Only of the first ")
+    );
     assert!(page.contains("the bytes are not those that were signed") && page.contains("[tile-missing]"));
     assert_well_formed(&page);
 

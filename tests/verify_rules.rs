@@ -7,8 +7,8 @@ use greffier::core::ledger::entry::{Entry, Outcome};
 use greffier::core::time::{BootId, Timestamp};
 use greffier::verify::{Code, GapKind, Options, Source, Verdict, verify_ledger};
 use ledger_support::story::{
-    LATEST, RECORDING, SESSION, SHA256, begin, check, confirm, exported, fact, found, found_in, hold, hours, load_policy,
-    open, plan, purge, register, seal, seal_until, story,
+    LATEST, RECORDING, SESSION, SHA256, begin, check, confirm, exported, fact, found, found_in, hold, hours,
+    load_policy, open, plan, purge, register, seal, seal_until, story,
 };
 use ledger_support::{Site, raw};
 
@@ -186,7 +186,8 @@ fn a_crash_is_a_note_and_every_gap_a_figure() {
     assert_eq!(found(&verdict), []);
     assert_eq!(at(&verdict, Code::ServiceInterrupted), [Some(crash)]);
     let gaps = &verdict.statistics.gaps;
-    let kinds: Vec<_> = gaps.iter().map(|gap| (gap.kind, gap.to.micros_since(gap.from) / 3_600_000_000)).collect();
+    let kinds: Vec<_> =
+        gaps.iter().map(|gap| (gap.kind, gap.to.micros_since(gap.from) / 3_600_000_000)).collect();
     assert_eq!(kinds, [(GapKind::Crashed, 3), (GapKind::Stopped, 30)]);
 }
 
@@ -242,7 +243,8 @@ fn a_gap_with_a_start_is_no_silence_even_if_the_start_rekeys_first() {
     // It was no start: the silence stood before the rekey.
     let verdict = checked(&site);
     assert_eq!(found(&verdict).len(), 1);
-    let sentence = &verdict.report.findings().into_iter().find(|it| it.code == Code::Silence).unwrap().sentence;
+    let sentence =
+        &verdict.report.findings().into_iter().find(|it| it.code == Code::Silence).unwrap().sentence;
     assert!(sentence.contains("(20 h"), "{sentence}, entry {seq}");
 }
 
@@ -344,7 +346,9 @@ fn granted(site: &mut Site, reason: Option<&str>, purpose: Option<&str>) -> u64 
 
 #[test]
 fn access_needs_a_policy_a_reason_and_a_purpose_of_its_source() {
-    for (reason, purpose) in [(None, Some("safety")), (Some("theft"), None), (Some("theft"), Some("curiosity"))] {
+    for (reason, purpose) in
+        [(None, Some("safety")), (Some("theft"), None), (Some("theft"), Some("curiosity"))]
+    {
         let mut site = Site::new();
         seal(&mut site);
         let seq = granted(&mut site, reason, purpose);
@@ -568,7 +572,8 @@ fn a_hold_past_its_review_is_a_note() {
     let seq = site.add_with_detail("hold.placed", "who", |entry| {
         entry.recording = RECORDING.parse().ok();
         let id = ledger_support::story::HOLD;
-        entry.data = raw(&format!(r#"{{"hold":"{id}","kind":"judicial","review":"2026-05-20T00:00:00.000000Z"}}"#));
+        entry.data =
+            raw(&format!(r#"{{"hold":"{id}","kind":"judicial","review":"2026-05-20T00:00:00.000000Z"}}"#));
     });
     assert_eq!(at(&checked(&site), Code::HoldReviewDue), []);
     let verdict = checked_at(&site, "2026-05-21T00:00:00Z");

@@ -130,7 +130,9 @@ fn judge_outcome(seen: &Seen<'_>, found: &mut Findings) {
     use Outcome::{Denied, Done, Failed, Granted};
     let event = &seen.record.event;
     let possible: &[Outcome] = match event {
-        Event::AccessOpened(_) | Event::AccessSearched(_) | Event::LedgerRead(_) => &[Granted, Denied, Failed],
+        Event::AccessOpened(_) | Event::AccessSearched(_) | Event::LedgerRead(_) => {
+            &[Granted, Denied, Failed]
+        }
         Event::AccessClosed(_) => &[Done, Failed],
         Event::AccessRefusedMany(_) | Event::GuardForeignAccess(_) => &[Denied],
         Event::PolicyRefused(_) => &[Denied, Failed],
@@ -166,7 +168,12 @@ fn code(rule: Rule) -> Code {
 /// A length of time in words, for sentences: the two largest units.
 pub(super) fn duration(micros: i64) -> String {
     let seconds = micros.max(0) / 1_000_000;
-    let units = [("d", seconds / 86_400), ("h", seconds / 3600 % 24), ("min", seconds / 60 % 60), ("s", seconds % 60)];
+    let units = [
+        ("d", seconds / 86_400),
+        ("h", seconds / 3600 % 24),
+        ("min", seconds / 60 % 60),
+        ("s", seconds % 60),
+    ];
     let mut words = units.iter().skip_while(|(_, n)| *n == 0).take(2).filter(|(_, n)| *n > 0);
     let first = words.next().map(|(unit, n)| format!("{n} {unit}"));
     match (first, words.next()) {

@@ -337,7 +337,8 @@ fn finish(
         details_absent: walk.details.absent(),
     };
     // Each line matched its entry, or there is a finding: then nobody's word is taken from them.
-    let entry = walk.conduct.policy_entry().filter(|_| options.read_policy && !walk.report.has(Code::DetailDamaged));
+    let entry =
+        walk.conduct.policy_entry().filter(|_| options.read_policy && !walk.report.has(Code::DetailDamaged));
     if let (Some(entry), Form::Export { .. }) = (entry, form)
         && let Some(file) = folder.open(DETAILS_FILE)?
         && let Some(detail) = Lines::new(file).find(entry)?

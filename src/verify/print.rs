@@ -118,9 +118,10 @@ fn figures(statistics: &Statistics) -> Value {
             ((*name).to_owned(), Value::Object(outcomes))
         })
         .collect();
-    let gaps = statistics.gaps.iter().map(|gap| {
-        json!({"kind": gap.kind.as_str(), "from": gap.from, "to": gap.to, "entry": gap.entry})
-    });
+    let gaps = statistics
+        .gaps
+        .iter()
+        .map(|gap| json!({"kind": gap.kind.as_str(), "from": gap.from, "to": gap.to, "entry": gap.entry}));
     json!({
         "controller": statistics.controller.as_deref().map(tame),
         "from": statistics.first, "to": statistics.last, "judged_at": statistics.judged_at,

@@ -5,6 +5,7 @@
 
 mod bins;
 mod document;
+mod figures;
 mod html;
 mod text;
 

@@ -83,7 +83,10 @@ impl Retention {
             (Event::HoldLifted(lifted), _) => {
                 if let Some(hold) = state.holds().get(&lifted.hold) {
                     if let Some(named) = seen.record.subject.recording.filter(|id| *id != hold.recording) {
-                        let sentence = format!("hold {} is on recording {}, not on {named}", lifted.hold, hold.recording);
+                        let sentence = format!(
+                            "hold {} is on recording {}, not on {named}",
+                            lifted.hold, hold.recording
+                        );
                         found.push((Code::SubjectDiffers, sentence));
                     }
                     if let Some(life) = self.lives.get_mut(&hold.recording) {
@@ -93,7 +96,9 @@ impl Retention {
                 }
             }
             // A purge that a crash cut short after its key was gone is finished whatever the clock says.
-            (Event::PurgePlanned(_), Some((id, recording))) if state.clock_suspect() && !recording.purging => {
+            (Event::PurgePlanned(_), Some((id, recording)))
+                if state.clock_suspect() && !recording.purging =>
+            {
                 found.push((Code::PurgeWhileSuspect, format!("the purge of recording {id} was decided")));
             }
             (Event::PurgeFailed(_), Some((id, recording))) if !recording.purging => {
@@ -123,7 +128,8 @@ impl Retention {
     ) {
         let time = seen.time();
         if time < recording.earliest {
-            let sentence = format!("recording {id} was purged before {}, its earliest time", when(recording.earliest));
+            let sentence =
+                format!("recording {id} was purged before {}, its earliest time", when(recording.earliest));
             found.push((Code::PurgeEarly, sentence));
         }
         let differs = [
@@ -134,13 +140,18 @@ impl Retention {
             ("key", done.key != "destroyed"),
             ("object", done.object != "removed"),
         ];
-        let differs: Vec<&str> = differs.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
+        let differs: Vec<&str> =
+            differs.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
         if !differs.is_empty() {
             let sentence = format!("the certificate of recording {id} has another {}", differs.join(", "));
             found.push((Code::CertificateDiffers, sentence));
         }
-        if let Some((session, _)) = seen.state.sessions().iter().find(|(_, session)| session.recording == id) {
-            found.push((Code::PurgeDuringSession, format!("session {session} on recording {id} had not ended")));
+        if let Some((session, _)) = seen.state.sessions().iter().find(|(_, session)| session.recording == id)
+        {
+            found.push((
+                Code::PurgeDuringSession,
+                format!("session {session} on recording {id} had not ended"),
+            ));
         }
         let late_micros = self.late_micros(id, recording, time);
         statistics.latest_purge_micros = statistics.latest_purge_micros.max(late_micros);
@@ -154,7 +165,13 @@ impl Retention {
     }
 
     /// After the last entry, at the time of the visit.
-    pub(super) fn finish(&self, state: &State, at: Timestamp, statistics: &mut Statistics, report: &mut Report) {
+    pub(super) fn finish(
+        &self,
+        state: &State,
+        at: Timestamp,
+        statistics: &mut Statistics,
+        report: &mut Report,
+    ) {
         let mut paused = 0;
         for (_, id) in state.due().take_while(|(latest, _)| *latest < at) {
             let Some(recording) = state.recording(id) else { continue };
@@ -165,19 +182,29 @@ impl Retention {
             let late_micros = self.late_micros(*id, recording, at);
             if late_micros > GRACE_MICROS {
                 statistics.overdue += 1;
-                let sentence = format!("recording {id} was due {} before {} and is not purged", duration(late_micros), when(at));
+                let sentence = format!(
+                    "recording {id} was due {} before {} and is not purged",
+                    duration(late_micros),
+                    when(at)
+                );
                 report.add(Code::PurgeLate, self.lives.get(id).map(|life| life.sealed_by_entry), sentence);
             } else if state.clock_suspect() {
                 paused += 1;
             }
         }
         if paused > 0 {
-            let sentence = format!("{paused} recordings are past their latest time; nothing is purged while the clock is suspect");
+            let sentence = format!(
+                "{paused} recordings are past their latest time; nothing is purged while the clock is suspect"
+            );
             report.add(Code::PurgesPaused, None, sentence);
         }
         for (id, hold) in state.holds().iter() {
             if let Some(review) = hold.review.filter(|review| *review < at) {
-                let sentence = format!("hold {id} on recording {} was to be reviewed by {}", hold.recording, when(review));
+                let sentence = format!(
+                    "hold {id} on recording {} was to be reviewed by {}",
+                    hold.recording,
+                    when(review)
+                );
                 report.add(Code::HoldReviewDue, self.holds.get(id).copied(), sentence);
             }
         }

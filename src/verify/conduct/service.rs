@@ -78,12 +78,16 @@ impl Service {
             }
             Event::LedgerRecovered(recovered) => {
                 if let Some(since) = recovered.since {
-                    let gap = Gap { kind: GapKind::Unwritable, from: since, to: now.time, entry: Some(seen.seq) };
+                    let gap =
+                        Gap { kind: GapKind::Unwritable, from: since, to: now.time, entry: Some(seen.seq) };
                     if since > now.time {
                         let sentence = "it says that nothing could be written since a time that had not come";
                         found.push((Code::DataImplausible, sentence.into()));
                     }
-                    found.push((Code::ServiceInterrupted, format!("the ledger could not be written {}", from_to(&gap))));
+                    found.push((
+                        Code::ServiceInterrupted,
+                        format!("the ledger could not be written {}", from_to(&gap)),
+                    ));
                     statistics.gap(gap);
                 }
             }
@@ -96,7 +100,12 @@ impl Service {
     }
 
     /// After the last entry.
-    pub(super) fn finish(&mut self, visit: Option<Timestamp>, statistics: &mut Statistics, report: &mut Report) {
+    pub(super) fn finish(
+        &mut self,
+        visit: Option<Timestamp>,
+        statistics: &mut Statistics,
+        report: &mut Report,
+    ) {
         if let Some(gap) = self.pending.take() {
             report.add(Code::Silence, gap.entry, silence(&gap));
             statistics.gap(gap);
@@ -106,7 +115,9 @@ impl Service {
             let sentence = "no entry says that the service started, so its gaps are not known";
             report.add(Code::ServiceUnknown, None, sentence);
         }
-        let (Some(to), Some(last), Some(interval)) = (visit, self.last_entry, self.interval_micros) else { return };
+        let (Some(to), Some(last), Some(interval)) = (visit, self.last_entry, self.interval_micros) else {
+            return;
+        };
         if self.run.is_some() && to.micros_since(last.time) > interval.saturating_add(MARGIN_MICROS) {
             let gap = Gap { kind: GapKind::Silent, from: last.time, to, entry: None };
             report.add(Code::Silence, None, format!("{}, the time of the visit", silence(&gap)));
@@ -114,7 +125,13 @@ impl Service {
         }
     }
 
-    fn start(&mut self, seen: &Seen<'_>, after_crash: bool, statistics: &mut Statistics, found: &mut Findings) {
+    fn start(
+        &mut self,
+        seen: &Seen<'_>,
+        after_crash: bool,
+        statistics: &mut Statistics,
+        found: &mut Findings,
+    ) {
         let crashed = self.run.is_some();
         if crashed != after_crash {
             let sentence = match crashed {
@@ -141,13 +158,16 @@ impl Service {
     /// Whether a run is under way that this entry can belong to.
     fn judge_place(&mut self, seen: &Seen<'_>, found: &mut Findings) {
         let event = &seen.record.event;
-        let act = !event.name().starts_with("ledger.") || matches!(event, Event::LedgerRead(_) | Event::LedgerStopped(_));
+        let act = !event.name().starts_with("ledger.")
+            || matches!(event, Event::LedgerRead(_) | Event::LedgerStopped(_));
         if !act || !self.ever_started || self.run == Some(seen.record.boot) || self.start_missed {
             return;
         }
         self.start_missed = true;
         let sentence = match self.run {
-            Some(_) => "the machine was started anew since the service started, and no entry says that the service was",
+            Some(_) => {
+                "the machine was started anew since the service started, and no entry says that the service was"
+            }
             None => "the service had stopped, and no entry says that it started again",
         };
         found.push((Code::StartMissing, sentence.into()));
@@ -165,12 +185,14 @@ impl Service {
             found.push((Code::Silence, silence(&gap)));
             statistics.gap(gap);
         }
-        let Some(last) = self.last_entry.filter(|last| self.run == Some(now.boot) && last.boot == now.boot) else {
+        let Some(last) = self.last_entry.filter(|last| self.run == Some(now.boot) && last.boot == now.boot)
+        else {
             return;
         };
         let quiet_micros = i64::try_from(now.up_micros.saturating_sub(last.up_micros)).unwrap_or(i64::MAX);
         // What could not be written is said by `ledger.recovered` itself.
-        let unwritable = matches!(&seen.record.event, Event::LedgerRecovered(recovered) if recovered.since.is_some());
+        let unwritable =
+            matches!(&seen.record.event, Event::LedgerRecovered(recovered) if recovered.since.is_some());
         let limit = self.interval_micros.map(|interval| interval.saturating_add(MARGIN_MICROS));
         if unwritable || limit.is_none_or(|limit| quiet_micros <= limit) {
             if !by_start {

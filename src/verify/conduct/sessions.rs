@@ -57,15 +57,19 @@ impl Sessions {
             }
             _ => {}
         }
-        while let Some((until, id)) = self.by_until.first().copied().filter(|(until, _)| *until < seen.time()) {
+        while let Some((until, id)) = self.by_until.first().copied().filter(|(until, _)| *until < seen.time())
+        {
             self.by_until.remove(&(until, id));
             if seen.state.sessions().contains_key(&id) {
                 self.due.entry(id).or_insert((seen.record.boot, seen.record.up_micros));
             }
         }
         let (boot, up_micros) = (seen.record.boot, seen.record.up_micros);
-        let over = |(since_boot, since): &(BootId, u64)| *since_boot == boot && up_micros.saturating_sub(*since) > GRACE_MICROS;
-        let over: Vec<SessionId> = self.due.iter().filter(|(_, since)| over(since)).map(|(id, _)| *id).collect();
+        let over = |(since_boot, since): &(BootId, u64)| {
+            *since_boot == boot && up_micros.saturating_sub(*since) > GRACE_MICROS
+        };
+        let over: Vec<SessionId> =
+            self.due.iter().filter(|(_, since)| over(since)).map(|(id, _)| *id).collect();
         for id in over {
             self.due.remove(&id);
             self.tell(&id, "is still open although it was over minutes before", found);
@@ -115,7 +119,8 @@ impl Sessions {
         if seen.state.sessions().contains_key(&session) {
             return;
         }
-        let running = Running { run: self.run, until, size_bytes: recording.bytes, bytes_read: 0, told: false };
+        let running =
+            Running { run: self.run, until, size_bytes: recording.bytes, bytes_read: 0, told: false };
         self.running.insert(session, running);
         self.by_until.insert((until, session));
     }
@@ -132,15 +137,24 @@ impl Sessions {
             ordered
         });
         if !ordered {
-            found.push((Code::DataImplausible, format!("the ranges read by session {id} are empty or out of order")));
+            found.push((
+                Code::DataImplausible,
+                format!("the ranges read by session {id} are empty or out of order"),
+            ));
         }
         let end = usage.ranges.iter().map(|(_, end)| *end).max().unwrap_or(0);
         if end > running.size_bytes {
             let size = running.size_bytes;
-            found.push((Code::ReadPastEnd, format!("session {id} read up to byte {end} of a recording of {size}")));
+            found.push((
+                Code::ReadPastEnd,
+                format!("session {id} read up to byte {end} of a recording of {size}"),
+            ));
         }
         if usage.bytes < running.bytes_read {
-            found.push((Code::DataImplausible, format!("session {id} has read less than its entry before says")));
+            found.push((
+                Code::DataImplausible,
+                format!("session {id} has read less than its entry before says"),
+            ));
         }
         running.bytes_read = usage.bytes;
         if running.run != self.run {

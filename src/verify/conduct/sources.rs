@@ -30,8 +30,11 @@ impl Sources {
         } else if self.foreign != Some(record.policy) {
             self.foreign = Some(record.policy);
             let name = |policy: Option<Digest>| policy.map_or_else(|| "none".to_owned(), |it| it.to_string());
-            let sentence =
-                format!("it names the policy {}, but in force is {}", name(record.policy), name(state.policy()));
+            let sentence = format!(
+                "it names the policy {}, but in force is {}",
+                name(record.policy),
+                name(state.policy())
+            );
             found.push((Code::PolicyDiffers, sentence));
         }
         let Some(source) = record.subject.source.as_ref().filter(|_| seen.took_effect()) else { return };
@@ -51,14 +54,15 @@ impl Sources {
     /// What an entry says of its recording's source, and a grant of its purpose.
     pub(super) fn judge_subject(&self, seen: &Seen<'_>, found: &mut Findings) {
         let (record, subject) = (seen.record, &seen.record.subject);
-        let declared = |source: &SourceId| {
-            seen.state.source(source).into_iter().chain(self.before.get(source))
-        };
+        let declared =
+            |source: &SourceId| seen.state.source(source).into_iter().chain(self.before.get(source));
         match (&record.event, &subject.source) {
             (Event::RecordingSealed(sealed), Some(source)) if seen.took_effect() => {
                 if declared(source).next().is_none() {
                     found.push((Code::SourceUnregistered, format!("source {source} was not registered")));
-                } else if !declared(source).any(|facts| facts.kind == sealed.kind && facts.class == sealed.class) {
+                } else if !declared(source)
+                    .any(|facts| facts.kind == sealed.kind && facts.class == sealed.class)
+                {
                     let Sealed { kind, class, .. } = sealed;
                     let sentence = format!("source {source} was not registered for {kind} of class {class}");
                     found.push((Code::SourceUnregistered, sentence));
@@ -74,7 +78,10 @@ impl Sources {
         }
         if matches!(record.event, Event::AccessOpened(_)) && record.outcome == Outcome::Granted {
             if seen.state.policy().is_none() {
-                found.push((Code::AccessWithoutPolicy, "access was granted, but no policy had been loaded".into()));
+                found.push((
+                    Code::AccessWithoutPolicy,
+                    "access was granted, but no policy had been loaded".into(),
+                ));
             }
             if subject.reason.is_none() {
                 found.push((Code::AccessUnfounded, "access was granted without a reason".into()));
@@ -84,7 +91,9 @@ impl Sources {
                 (None, _) => Some("access was granted without a purpose".to_owned()),
                 (Some(purpose), Some(source)) => {
                     let had = declared(source).any(|facts| facts.purposes.contains(purpose));
-                    (!had).then(|| format!("access was granted for {purpose}, which is no purpose of source {source}"))
+                    (!had).then(|| {
+                        format!("access was granted for {purpose}, which is no purpose of source {source}")
+                    })
                 }
                 _ => None,
             };

@@ -1,17 +1,19 @@
-//! What stands in a report, in words: the one place for its sentences, so that another language is another file.
+//! What stands in a report, in words: with `figures` the one place for its sentences, so that another language is another
+//! pair of files.
 //!
 //! Plain language first, codes second. Everything that comes from the ledger or the command line is tamed here.
 
 use std::collections::BTreeMap;
 
 use super::About;
-use super::bins::{Bins, bins};
+use super::bins::Bins;
+use super::figures::{accesses, destruction, events, gaps, numbers, policy, refusals};
 use crate::core::time::Timestamp;
-use crate::verify::conduct::{duration, when};
+use crate::verify::conduct::when;
 use crate::verify::findings::{Class, Code, Finding, MAX_PER_CODE};
 use crate::verify::ledger::Verdict;
 use crate::verify::print::{tame, word};
-use crate::verify::statistics::{GapKind, PolicyAct, Statistics};
+use crate::verify::statistics::Statistics;
 
 /// A report, before it is laid out.
 #[derive(Debug)]
@@ -48,9 +50,15 @@ pub(super) fn document(verdict: &Verdict, about: &About) -> Document {
     let statistics = &verdict.statistics;
     let responsible = statistics.controller.as_deref().map(tame);
     let title = format!("Report on the ledger of {}", responsible.as_deref().unwrap_or(&origin));
-    let period = period(statistics);
+    // A figure that is not of the whole ledger says so, each time.
+    let partial = partial(verdict);
+    let figures = |title, blocks: Vec<Block>| {
+        let first = partial.map(|counted| Block::Paragraph(format!("Only of the first {counted} entries.")));
+        Section { title, blocks: first.into_iter().chain(blocks).collect() }
+    };
+    let period = if partial.is_some() { String::new() } else { period(statistics) };
     let subtitle = format!(
-        "Who looked at recordings, what was destroyed, and whether the record of it can be relied on. {period} All times are UTC."
+        "Who looked at recordings, what was destroyed, and whether the record of it can be relied on. {period}All times are UTC."
     );
     Document {
         title,
@@ -68,12 +76,12 @@ pub(super) fn document(verdict: &Verdict, about: &About) -> Document {
             Section { title: "Findings", blocks: findings(verdict) },
             Section { title: "What was checked, and against what", blocks: checked(verdict, about) },
             Section { title: "What could not be checked", blocks: unchecked(verdict) },
-            Section { title: "Accesses", blocks: accesses(statistics) },
-            Section { title: "Refusals", blocks: refusals(statistics) },
-            Section { title: "Recordings and their destruction", blocks: destruction(statistics) },
-            Section { title: "Gaps in service", blocks: gaps(statistics) },
-            Section { title: "Changes of the policy", blocks: policy(statistics) },
-            Section { title: "All entries by event", blocks: events(statistics) },
+            figures("Accesses", accesses(statistics)),
+            figures("Refusals", refusals(statistics)),
+            figures("Recordings and their destruction", destruction(statistics)),
+            figures("Gaps in service", gaps(statistics)),
+            figures("Changes of the policy", policy(statistics)),
+            figures("All entries by event", events(statistics)),
             Section { title: "How to repeat this check", blocks: repeat(about) },
         ]
         .into_iter()
@@ -81,6 +89,14 @@ pub(super) fn document(verdict: &Verdict, about: &About) -> Document {
         .chain(numbers(statistics))
         .collect(),
     }
+}
+
+/// How many entries are in the figures, when that is not all: after one that cannot be read nothing is judged or counted.
+fn partial(verdict: &Verdict) -> Option<u64> {
+    let statistics = &verdict.statistics;
+    let counted =
+        statistics.events.values().map(|tally| tally.all()).sum::<u64>() + statistics.unknown_events;
+    (counted < verdict.summary.entries).then_some(counted)
 }
 
 fn says(verdict: &Verdict) -> Vec<Block> {
@@ -127,6 +143,12 @@ fn says(verdict: &Verdict) -> Vec<Block> {
                 .to_owned(),
         );
     }
+    if let Some(counted) = partial(verdict) {
+        said.push(format!(
+            "The figures of this report are those of the first {counted} of {} entries: the next one cannot be read, and after it neither conduct nor figures can be relied on. The bytes of the entries after it were checked all the same.",
+            verdict.summary.entries
+        ));
+    }
     said.into_iter().map(Block::Paragraph).collect()
 }
 
@@ -136,23 +158,35 @@ fn facts(verdict: &Verdict, responsible: Option<String>, origin: String) -> Vec<
         || "none: no signed head is here".to_owned(),
         |head| format!("{} entries, root {}", head.size, head.root),
     );
-    let responsible =
-        responsible.unwrap_or_else(|| "not told: the policy in force is not here in clear; see the name of the ledger".into());
+    let responsible = responsible.unwrap_or_else(|| {
+        "not told: the policy in force is not here in clear; see the name of the ledger".into()
+    });
     let span = match (statistics.first, statistics.last) {
         (Some(first), Some(last)) => format!("{} to {}", when(first), when(last)),
         _ => "no entry could be judged".into(),
     };
-    let policy = statistics.policy_in_force.map_or_else(|| "none was loaded".into(), |digest| digest.to_string());
+    let policy =
+        statistics.policy_in_force.map_or_else(|| "none was loaded".into(), |digest| digest.to_string());
     let mut facts = vec![
         ("Responsible (controller)", responsible),
         ("Name of the ledger", origin),
-        ("Period", span),
         ("Entries", summary.entries.to_string()),
         ("Signed head", head),
-        ("Keys of the period", counted(summary.epochs as u64, "epoch key was announced", "epoch keys were announced")),
-        ("Policy in force at the end (SHA-256)", policy),
-        ("Recordings in the archive at the end", statistics.recordings.to_string()),
     ];
+    match partial(verdict) {
+        Some(counted) => {
+            facts.push(("Figures end", format!("after {counted} entries; period so far: {span}")))
+        }
+        None => facts.extend([
+            ("Period", span),
+            (
+                "Keys of the period",
+                counted(summary.epochs as u64, "epoch key was announced", "epoch keys were announced"),
+            ),
+            ("Policy in force at the end (SHA-256)", policy),
+            ("Recordings in the archive at the end", statistics.recordings.to_string()),
+        ]),
+    }
     if let Some(at) = statistics.judged_at {
         facts.push(("What should have happened was judged at", when(at)));
     }
@@ -200,11 +234,15 @@ fn findings(verdict: &Verdict) -> Vec<Block> {
     let caption = "The gravest first. A note is worth knowing and changes nothing.".to_owned();
     let mut blocks = vec![table_of_findings(caption, &shown)];
     if !further.is_empty() {
-        let sentence = format!("Of each code the first {SHOWN_OF_EACH} are listed here; {} stand at the end.", counted(further.len() as u64, "more", "more"));
+        let sentence = format!(
+            "Of each code the first {SHOWN_OF_EACH} are listed here; {} stand at the end.",
+            counted(further.len() as u64, "more", "more")
+        );
         blocks.push(Block::Paragraph(sentence));
     }
     let more = verdict.report.counts().filter(|(_, count)| *count > MAX_PER_CODE);
-    let more: Vec<_> = more.map(|(code, count)| format!("{} more of {}", count - MAX_PER_CODE, code.name())).collect();
+    let more: Vec<_> =
+        more.map(|(code, count)| format!("{} more of {}", count - MAX_PER_CODE, code.name())).collect();
     if !more.is_empty() {
         blocks.push(Block::Paragraph(format!("Not listed one by one: {}.", more.join(", "))));
     }
@@ -267,187 +305,16 @@ fn unchecked(verdict: &Verdict) -> Vec<Block> {
         ));
     }
     items.push("Whether the service wrote down all that it did. A ledger proves what was written, in which order, and that nothing was changed since.".into());
-    items.push("The true time: entries carry the clock of the machine. Where that clock jumped, the ledger says so.".into());
+    items.push(
+        "The true time: entries carry the clock of the machine. Where that clock jumped, the ledger says so."
+            .into(),
+    );
     vec![Block::List(items)]
 }
 
-fn accesses(statistics: &Statistics) -> Vec<Block> {
-    let opened = statistics.tally("access.opened");
-    let searched = statistics.tally("access.searched");
-    let mut blocks = vec![Block::Paragraph(format!(
-        "{} granted, {} ended, {} still open at the last entry. {} answered. {} cut by a failure of the service; their whole recordings count as seen.",
-        counted(opened.granted, "session was", "sessions were"),
-        statistics.sessions_ended,
-        statistics.sessions_open,
-        counted(searched.granted, "search or question was", "searches and questions were"),
-        counted(statistics.sessions_interrupted, "session was", "sessions were"),
-    ))];
-    if let Some(bins) = bins(statistics) {
-        let most = bins.bars.iter().max_by_key(|bar| (bar.all_opened(), std::cmp::Reverse(bar.label.clone())));
-        let most = most.filter(|bar| bar.all_opened() > 0).map(|bar| {
-            format!(" Most in one {}: {}, in that of {}.", bins.unit.word(), bar.all_opened(), bar.label)
-        });
-        let left_out = if bins.left_out { " Days beyond what the drawing can hold are left out." } else { "" };
-        let says = format!(
-            "Sessions by purpose and refusals, by {}.{}{left_out}",
-            bins.unit.word(),
-            most.unwrap_or_default()
-        );
-        blocks.push(Block::Chart { bins, says });
-    }
-    blocks
-}
-
-/// The drawing once more, for those who cannot see it and those who want to add up.
-fn numbers(statistics: &Statistics) -> Option<Section> {
-    let bins = bins(statistics)?;
-    let rows = bins.bars.iter().filter(|bar| bar.all_opened() > 0 || bar.refused > 0).map(|bar| {
-        let by = bins.series.iter().zip(&bar.opened).filter(|(_, count)| **count > 0);
-        let by: Vec<String> = by.map(|(name, count)| format!("{name} {count}")).collect();
-        vec![bar.label.clone(), bar.all_opened().to_string(), by.join(", "), bar.refused.to_string()]
-    });
-    let table = Block::Table {
-        caption: format!("Every {} with a session or a refusal", bins.unit.word()),
-        head: vec!["Beginning", "Sessions", "By purpose", "Refusals"],
-        rows: rows.collect(),
-    };
-    Some(Section { title: "The numbers of the drawing", blocks: vec![table] })
-}
-
-fn refusals(statistics: &Statistics) -> Vec<Block> {
-    let mut blocks = vec![Block::Paragraph(format!(
-        "{} refused. A refusal is written like a grant; many equal ones in a minute are counted ({} so).",
-        counted(statistics.refusals(), "request was", "requests were"),
-        statistics.refusals_counted
-    ))];
-    let rows = statistics.events.iter().filter(|(name, tally)| tally.denied > 0 && **name != "access.refused-many");
-    let rows: Vec<Vec<String>> =
-        rows.map(|(name, tally)| vec![(*name).to_owned(), tally.denied.to_string()]).collect();
-    if !rows.is_empty() {
-        let caption = "Refused one by one, by event".into();
-        blocks.push(Block::Table { caption, head: vec!["Event", "Refused"], rows });
-    }
-    blocks
-}
-
-fn destruction(statistics: &Statistics) -> Vec<Block> {
-    let mut facts = vec![
-        ("Sealed into the archive", statistics.tally("recording.sealed").done.to_string()),
-        ("Destroyed on time", statistics.purges_on_time.to_string()),
-        ("Destroyed more than a day late", statistics.purges_late.to_string()),
-        ("Not destroyed although more than a day past due", statistics.overdue.to_string()),
-        ("Past due and kept by a hold", statistics.kept_by_holds.to_string()),
-        ("Holds standing at the end", statistics.holds.to_string()),
-        ("Purges that failed", statistics.tally("purge.failed").all().to_string()),
-        ("Reports of damage to the store", statistics.tally("store.damaged").all().to_string()),
-    ];
-    if statistics.purges_late > 0 {
-        facts.push(("The latest was late by", duration(statistics.latest_purge_micros)));
-    }
-    let explained = "On time means: no later than a day after the latest time written when the recording was sealed, or after the last hold on it was lifted; time in which the clock was suspect does not count.";
-    let mut blocks = vec![Block::Facts(facts), Block::Paragraph(explained.into())];
-    let rows: Vec<Vec<String>> = statistics
-        .sources
-        .iter()
-        .map(|(source, of)| {
-            let numbers = [of.sealed, of.opened, of.refused, of.purged].map(|number| number.to_string());
-            std::iter::once(source.to_string()).chain(numbers).collect()
-        })
-        .collect();
-    if !rows.is_empty() {
-        blocks.push(Block::Table {
-            caption: "By source (the first 64 met)".into(),
-            head: vec!["Source", "Sealed", "Sessions", "Refusals", "Destroyed"],
-            rows,
-        });
-    }
-    blocks
-}
-
-fn gaps(statistics: &Statistics) -> Vec<Block> {
-    let quiet = format!(
-        "The longest time between two entries while the service ran was {}.",
-        duration(statistics.longest_quiet_micros)
-    );
-    if statistics.gaps.is_empty() {
-        let none = if statistics.tally("ledger.started").done == 0 {
-            "No entry says when the service ran, so gaps cannot be told."
-        } else {
-            "None: since its first start the service ran without a gap that the ledger shows."
-        };
-        return vec![Block::Paragraph(none.into()), Block::Paragraph(quiet)];
-    }
-    let rows = statistics.gaps.iter().map(|gap| {
-        let why = match gap.kind {
-            GapKind::Stopped => "stopped in order",
-            GapKind::Crashed => "ended without a stop",
-            GapKind::Unwritable => "the ledger could not be written; nothing was served",
-            GapKind::Silent => "silent although it had announced to write",
-        };
-        let length = duration(gap.to.micros_since(gap.from));
-        let entry = gap.entry.map_or_else(|| "—".into(), |entry| entry.to_string());
-        vec![when(gap.from), when(gap.to), length, why.to_owned(), entry]
-    });
-    let more = if statistics.more_gaps > 0 { format!(" and {} more", statistics.more_gaps) } else { String::new() };
-    vec![
-        Block::Table {
-            caption: format!("{}{more}, {} in all", counted(statistics.gaps.len() as u64, "gap", "gaps"), duration(statistics.gap_micros)),
-            head: vec!["From", "To", "Length", "Why", "Entry"],
-            rows: rows.collect(),
-        },
-        Block::Paragraph(quiet),
-    ]
-}
-
-fn policy(statistics: &Statistics) -> Vec<Block> {
-    if statistics.policy.is_empty() {
-        return vec![Block::Paragraph("No policy was loaded, and no source was registered.".into())];
-    }
-    let source = |source: &Option<crate::core::ids::SourceId>| {
-        source.as_ref().map_or_else(|| "a source without a name".into(), |source| format!("source {source}"))
-    };
-    let rows = statistics.policy.iter().map(|change| {
-        let what = match &change.act {
-            PolicyAct::Loaded(digest) => {
-                let digest = digest.map_or_else(|| "without a digest".into(), |digest| digest.to_string());
-                format!("policy in force: {digest}")
-            }
-            PolicyAct::Refused => "a policy, or the order to load one, was refused".into(),
-            PolicyAct::Registered(of) => format!("{} was registered", source(of)),
-            PolicyAct::Changed(of) => format!("{} was changed", source(of)),
-            PolicyAct::Retired(of) => format!("{} was retired", source(of)),
-        };
-        vec![when(change.time), what, change.entry.to_string()]
-    });
-    let caption = match statistics.more_policy {
-        0 => "In order".to_owned(),
-        more => format!("In order; {more} more are not listed"),
-    };
-    vec![Block::Table { caption, head: vec!["When", "What", "Entry"], rows: rows.collect() }]
-}
-
-fn events(statistics: &Statistics) -> Vec<Block> {
-    let mut rows: Vec<Vec<String>> = statistics
-        .events
-        .iter()
-        .map(|(name, tally)| {
-            let numbers = [tally.done, tally.granted, tally.denied, tally.failed].map(|number| number.to_string());
-            std::iter::once((*name).to_owned()).chain(numbers).collect()
-        })
-        .collect();
-    if statistics.unknown_events > 0 {
-        let none = || "—".to_owned();
-        rows.push(vec![format!("{} that could not be read", statistics.unknown_events), none(), none(), none(), none()]);
-    }
-    if rows.is_empty() {
-        return vec![Block::Paragraph("There is no entry that could be judged.".into())];
-    }
-    let caption = "What the words mean stands in greffier-ledger(5)".into();
-    vec![Block::Table { caption, head: vec!["Event", "Done", "Granted", "Denied", "Failed"], rows }]
-}
-
 fn repeat(about: &About) -> Vec<Block> {
-    let mut command = format!("greffier-verify report {} --key '{}'", quoted(&about.ledger), tame(&about.key));
+    let mut command =
+        format!("greffier-verify report {} --key '{}'", quoted(&about.ledger), tame(&about.key));
     for name in &about.pinned {
         command += &format!(" --checkpoint {}", quoted(name));
     }
@@ -467,13 +334,13 @@ fn repeat(about: &About) -> Vec<Block> {
 
 fn period(statistics: &Statistics) -> String {
     match (statistics.first, statistics.last) {
-        (Some(first), Some(last)) => format!("From {} to {}.", day(first), day(last)),
-        _ => "No entry could be judged.".into(),
+        (Some(first), Some(last)) => format!("From {} to {}. ", day(first), day(last)),
+        _ => "No entry could be judged. ".into(),
     }
 }
 
 /// `1 session was`, `2 sessions were`.
-fn counted(count: u64, one: &str, many: &str) -> String {
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
@@ -490,5 +357,9 @@ fn upper(sentence: &str) -> String {
 fn quoted(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+:@".contains(c);
     let tamed = tame(name);
-    if !tamed.is_empty() && tamed.chars().all(plain) { tamed } else { format!("'{}'", tamed.replace('\'', "'\\''")) }
+    if !tamed.is_empty() && tamed.chars().all(plain) {
+        tamed
+    } else {
+        format!("'{}'", tamed.replace('\'', "'\\''"))
+    }
 }

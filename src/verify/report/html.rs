@@ -86,7 +86,8 @@ fn chart(bins: &Bins, says: &str) -> Markup {
     let base = TOP + HEIGHT;
     let total = base + 24 + BELOW + 18;
     let labels_every = bins.bars.len().div_ceil(8).max(1);
-    let places = bins.bars.iter().zip(0_u64..).map(|(bar, n)| (bar, LEFT * FINE + step * n + (step - thick) / 2));
+    let places =
+        bins.bars.iter().zip(0_u64..).map(|(bar, n)| (bar, LEFT * FINE + step * n + (step - thick) / 2));
     let scale = |value: u64, of: u64, height: u64| (value.saturating_mul(height).saturating_mul(FINE)) / of;
     html! {
         figure {

@@ -25,11 +25,14 @@ fn block_text(block: &Block) -> String {
         Block::Paragraph(text) => wrap(text, WIDTH).into_iter().map(|line| format!("{line}\n")).collect(),
         Block::Code(text) => format!("\n    {text}\n\n"),
         Block::List(items) => items.iter().map(|item| hanging("- ", item)).collect(),
-        Block::Facts(facts) => facts.iter().map(|(name, value)| hanging(&format!("{name}: "), value)).collect(),
+        Block::Facts(facts) => {
+            facts.iter().map(|(name, value)| hanging(&format!("{name}: "), value)).collect()
+        }
         Block::Table { caption, head, rows } => {
             let mut out = format!("{caption}\n");
             for row in rows {
-                let cells: Vec<String> = head.iter().zip(row).map(|(head, cell)| format!("{head}: {cell}")).collect();
+                let cells: Vec<String> =
+                    head.iter().zip(row).map(|(head, cell)| format!("{head}: {cell}")).collect();
                 out += &hanging("  ", &cells.join(" · "));
             }
             out
@@ -41,7 +44,8 @@ fn block_text(block: &Block) -> String {
                 let opened = bar.all_opened();
                 let length = usize::try_from(opened.saturating_mul(40).div_ceil(most)).unwrap_or(40).min(40);
                 out += &format!("  {:<10} {:<40} {opened}", bar.label, "#".repeat(length));
-                out += &if bar.refused > 0 { format!(", {} refused\n", bar.refused) } else { "\n".to_owned() };
+                out +=
+                    &if bar.refused > 0 { format!(", {} refused\n", bar.refused) } else { "\n".to_owned() };
             }
             out
         }
@@ -59,7 +63,9 @@ fn hanging(mark: &str, text: &str) -> String {
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let fits = lines.last().is_none_or(|line| line.is_empty() || line.chars().count() + word.chars().count() < width);
+        let fits = lines
+            .last()
+            .is_none_or(|line| line.is_empty() || line.chars().count() + word.chars().count() < width);
         if !fits {
             lines.push(String::new());
         }
