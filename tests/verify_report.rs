@@ -219,7 +219,8 @@ fn a_damaged_and_an_empty_ledger_have_a_report_too() {
             && page.contains("not-judged")
     );
     assert!(
-        page.contains(" of 600 entries: the next one cannot be read") && page.contains("Only of the first ")
+        page.contains(" of 600 entries: the next one cannot be read")
+            && page.contains("Only up to the entry that cannot be read: ")
     );
     assert!(page.contains("the bytes are not those that were signed") && page.contains("[tile-missing]"));
     assert_well_formed(&page);

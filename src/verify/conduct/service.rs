@@ -22,7 +22,7 @@ pub(super) struct Service {
     start_missed: bool,
     /// How often at least this run writes, as it announced.
     interval_micros: Option<i64>,
-    /// The last entry that surely belongs to a run.
+    /// The last entry that surely belongs to a run: none that a start may have written.
     last: Option<Written>,
     /// The last entry of all.
     last_entry: Option<Written>,
@@ -93,7 +93,7 @@ impl Service {
             }
             _ => {}
         }
-        if !by_start || self.run == Some(record.boot) && self.pending.is_none() {
+        if !by_start {
             self.last = Some(now);
         }
         self.last_entry = Some(now);

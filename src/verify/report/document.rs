@@ -53,7 +53,12 @@ pub(super) fn document(verdict: &Verdict, about: &About) -> Document {
     // A figure that is not of the whole ledger says so, each time.
     let partial = partial(verdict);
     let figures = |title, blocks: Vec<Block>| {
-        let first = partial.map(|counted| Block::Paragraph(format!("Only of the first {counted} entries.")));
+        let first = partial.map(|count| {
+            Block::Paragraph(format!(
+                "Only up to the entry that cannot be read: {} counted.",
+                counted(count, "entry is", "entries are")
+            ))
+        });
         Section { title, blocks: first.into_iter().chain(blocks).collect() }
     };
     let period = if partial.is_some() { String::new() } else { period(statistics) };
@@ -119,7 +124,7 @@ fn says(verdict: &Verdict) -> Vec<Block> {
     let damage = of(Class::Damage);
     if damage > 0 {
         said.push(format!(
-            "{} where the bytes are not those that were signed: this copy was changed or damaged after it was written, by whatever means.",
+            "{} where the bytes are not those that were signed: this copy was changed or damaged after it was written, by whatever means. Another copy may be whole: the signed head proves which one is right.",
             counted(damage, "place was found", "places were found")
         ));
     }
@@ -187,7 +192,7 @@ fn facts(verdict: &Verdict, responsible: Option<String>, origin: String) -> Vec<
             ("Recordings in the archive at the end", statistics.recordings.to_string()),
         ]),
     }
-    if let Some(at) = statistics.judged_at {
+    if let Some(at) = statistics.judged_at.filter(|_| partial(verdict).is_none()) {
         facts.push(("What should have happened was judged at", when(at)));
     }
     vec![Block::Facts(facts)]
@@ -298,6 +303,12 @@ fn unchecked(verdict: &Verdict) -> Vec<Block> {
             format!("{}{entry} [{}]", upper(&tame(&finding.sentence)), finding.code.name())
         })
         .collect();
+    if let Some(count) = partial(verdict) {
+        items.push(format!(
+            "What the service did after the first {}: the next one cannot be read.",
+            counted(count, "entry", "entries")
+        ));
+    }
     if verdict.summary.details_absent > 0 {
         items.push(format!(
             "Who acted in {}: their personal details are sealed, destroyed or were not handed out. The entries prove that, when and on what somebody acted.",
