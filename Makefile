@@ -10,9 +10,13 @@ DBUS_POLICY = $(DESTDIR)/usr/share/dbus-1/system.d
 DBUS_XML    = $(DESTDIR)/usr/share/dbus-1/interfaces
 UNITS       = $(DESTDIR)$(PREFIX)/lib/systemd/system
 TMPFILES    = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+SYSUSERS    = $(DESTDIR)$(PREFIX)/lib/sysusers.d
+DOC         = $(DESTDIR)$(PREFIX)/share/doc/greffier
 CATALOGUE   = $(DESTDIR)/usr/lib/systemd/catalog
 MAN         = $(DESTDIR)$(PREFIX)/share/man
 PAGES       = $(wildcard man/*.[1578])
+SERVICES    = $(notdir $(wildcard systemd/*.service))
+TIMERS      = $(notdir $(wildcard systemd/*.timer))
 
 .PHONY: help demo check build install uninstall bench soak fuzz audit
 .DEFAULT_GOAL := help
@@ -32,11 +36,14 @@ check: ## format, lints, tests, documentation, the verifier alone, end to end (a
 build: ## the four programs (PROFILE=release or dev)
 	@$(CARGO) build --profile $(PROFILE) --locked
 
-install: build ## into DESTDIR and PREFIX; then, on the machine itself: greffierctl init
+install: build ## into DESTDIR and PREFIX; then, on the machine itself: systemd-sysusers, greffierctl init
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/sbin $(BUILT)/greffierd
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILT)/greffierctl $(BUILT)/greffier-view $(BUILT)/greffier-verify
 	install -d $(UNITS)
-	sed 's|@PREFIX@|$(PREFIX)|' systemd/greffierd.service > $(UNITS)/greffierd.service
+	for unit in $(SERVICES); do sed 's|@PREFIX@|$(PREFIX)|' systemd/$$unit > $(UNITS)/$$unit || exit; done
+	install -m 644 -t $(UNITS) $(addprefix systemd/,$(TIMERS))
+	install -D -m 644 systemd/greffier.sysusers.conf $(SYSUSERS)/greffier.conf
+	install -D -m 644 -t $(DOC) policy/trust-policy.example
 	install -D -m 644 systemd/greffier.tmpfiles.conf $(TMPFILES)/greffier.conf
 	install -D -m 644 -t $(CATALOGUE) systemd/greffier.catalog
 	install -D -m 644 -t $(DBUS_POLICY) policy/org.greffier.Archive1.conf
@@ -46,7 +53,8 @@ install: build ## into DESTDIR and PREFIX; then, on the machine itself: greffier
 uninstall: ## removes what install put there; state, spool and /etc/greffier stay
 	rm -f $(DESTDIR)$(PREFIX)/sbin/greffierd
 	cd $(DESTDIR)$(PREFIX)/bin && rm -f greffierctl greffier-view greffier-verify
-	rm -f $(UNITS)/greffierd.service $(TMPFILES)/greffier.conf $(CATALOGUE)/greffier.catalog
+	cd $(UNITS) && rm -f $(SERVICES) $(TIMERS)
+	rm -f $(TMPFILES)/greffier.conf $(SYSUSERS)/greffier.conf $(CATALOGUE)/greffier.catalog $(DOC)/trust-policy.example
 	rm -f $(DBUS_POLICY)/org.greffier.Archive1.conf $(DBUS_XML)/org.greffier.Archive1.xml
 	for page in $(notdir $(PAGES)); do rm -f $(MAN)/man$${page##*.}/$$page; done
 

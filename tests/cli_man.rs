@@ -1,5 +1,5 @@
 //! The manual pages say what the programs understand, and nothing else.
-#![cfg(all(feature = "ctl", feature = "view"))]
+#![cfg(all(feature = "ctl", feature = "view", feature = "witness"))]
 
 use std::collections::BTreeSet;
 

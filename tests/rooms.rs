@@ -29,7 +29,12 @@ const SHELL_EDGES: [(&str, &str, &str); 4] = [
 const PURE_CRATES: [&str; 9] =
     ["crc32c", "data_encoding", "ed25519_dalek", "jiff", "serde", "serde_json", "sha2", "thiserror", "toml"];
 
-/// Crates that the verifier may use besides: arguments, escaped HTML, and archives with the unlinked file that one is unpacked to.
+/// What opens a connection to another machine, and the one folder that may: no service, no recorder, no key is near it.
+const NETWORK: [&str; 3] = ["rustls", "rustls_native_certs", "ureq"];
+const NETWORK_FOLDER: [&str; 2] = ["ctl", "witness"];
+
+/// Crates that the verifier may use besides: arguments, escaped HTML, and archives with the unlinked file that
+/// one is unpacked to.
 const VERIFIER_CRATES: [&str; 5] = ["clap", "maud", "ruzstd", "tar", "tempfile"];
 
 /// What of `std` has effects. `std::time::Duration` alone is a number.
@@ -90,6 +95,12 @@ fn wall(module: &[&str], path: &[String], crates: &BTreeSet<String>) -> Option<S
         }
         "verify" if *first == "std" && below(&["net", "time::SystemTime", "time::Instant"]) => {
             Some("the verifier needs no network and no clock".into())
+        }
+        _ if NETWORK.contains(first) && !module.starts_with(&NETWORK_FOLDER) => {
+            Some("only ctl/witness has a network".into())
+        }
+        _ if *first == "std" && below(&["net"]) => {
+            Some("nobody opens a socket of the network by hand".into())
         }
         _ => None,
     }
@@ -314,7 +325,7 @@ fn long_files_are_listed_only_while_they_are_long() {
 
 /// What [`complaints`] says of a sample.
 fn of(name: &str, code: &str) -> String {
-    let crates = ["tokio", "zbus", "sha2", "clap", "ed25519_dalek", "log"].map(str::to_owned).into();
+    let crates = ["tokio", "zbus", "sha2", "clap", "ed25519_dalek", "log", "ureq"].map(str::to_owned).into();
     complaints(name, &format!("//! Sample.\n#![forbid(unsafe_code)]\n{code}"), &crates).join("; ")
 }
 
@@ -339,6 +350,9 @@ fn a_breach_of_a_wall_is_found() {
         ("daemon/run.rs", "use crate::{core::ids, ctl::args};", "may not use ctl::args"),
         ("view/open.rs", "use crate::shell::disk::slots;", "may not use shell::disk"),
         ("ctl/ledger.rs", "use crate::shell::crypt::Secret;", "may not use shell::crypt"),
+        ("ctl/ledger.rs", "use ureq::Agent;", "only ctl/witness"),
+        ("daemon/run.rs", "fn f() { ureq::post(x) }", "only ctl/witness"),
+        ("daemon/run.rs", "use std::net::TcpStream;", "by hand"),
         ("verify/mod.rs", "use crate::shell::terminal;", "may not use shell::terminal"),
         ("verify/mod.rs", "fn f() { std::fs::remove_file(x); }", "only reads"),
         ("verify/mod.rs", "use zbus::Connection;", "without the crate zbus"),
@@ -388,6 +402,7 @@ fn what_is_allowed_is_let_through() {
         ("daemon/ledger/writer.rs", "fn f() { Recorded::after_sync(x) }"),
         ("ctl/init.rs", "use crate::shell::crypt::MasterKey;"),
         ("view/open.rs", "use crate::shell::bus::client::Failure;"),
+        ("ctl/witness/http.rs", "use ureq::Agent;"),
         ("verify/mod.rs", "use std::fs::{File, read_dir}; use clap::Parser;"),
         ("bin/greffierctl.rs", "fn main() { greffier::ctl::run() }"),
     ] {

@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "man", "greffier-ledger.5")
-INCOMPLETE = {"bundle-missing", "tile-missing", "epochs-missing", "head-missing", "tail-torn"}
+INCOMPLETE = {"bundle-missing", "tile-missing", "epochs-missing", "head-missing", "tail-torn", "quorum-missing"}
 DAY = timedelta(days=1)
 # Public keys of small order, for which anybody can sign (the sign bit left out).
 P = 2**255 - 19
@@ -257,14 +257,14 @@ def events_of_the_page():
     with open(PAGE, encoding="utf-8") as page:
         text = page.read().split("\n.SH EVENTS\n")[1].split("\n.SH ")[0].replace("\\-", "-")
     events = {}
-    for name, rule, rest in re.findall(
-        r"^\.TP\n\.B ([a-z]+\.[a-z-]+)\n(?:.*\n)*?.*Detail (required|optional|forbidden)\.\n((?:No data|Data:\n\.I .*))",
-        text,
-        re.M,
-    ):
-        keys = rest.split(".I ")[1].split(", ") if ".I " in rest else []
-        may = {key[:-1] for key in keys if key.endswith("?")}
-        events[name] = (rule, {key for key in keys if not key.endswith("?")}, may)
+    for block in text.split("\n.TP\n.B ")[1:]:
+        name = block.split("\n")[0]
+        rule = re.search(r"Detail (required|optional|forbidden)\.", block)
+        data = re.search(r"^Data:\n\.I (.*)", block, re.M)
+        if rule:
+            keys = data[1].split(", ") if data else []
+            may = {key[:-1] for key in keys if key.endswith("?")}
+            events[name] = (rule[1], {key for key in keys if not key.endswith("?")}, may)
     return events
 
 
@@ -306,6 +306,7 @@ class Conduct:
         self.start_missing = False
         self.interval = None
         self.before = None
+        self.destroyed = []
 
     def judge(self, e):
         add = lambda code: self.found.add((code, e.seq))
@@ -391,6 +392,8 @@ class Conduct:
     def on_ledger_details_destroyed(self, e, add):
         first = e.data["bundle"] * 256
         ranges = e.data["destroyed"]
+        for a, b in ranges:
+            self.destroyed.append((a, b))
         ranges = ranges + e.data.get("kept", [])
         if not e.data["destroyed"] or first + 256 > e.seq:
             add("event-out-of-place")
@@ -717,7 +720,7 @@ class Ledger:
         if conduct.before and self.readable:
             conduct.finish()
 
-    def check_details(self, size):
+    def check_details(self, size, conduct):
         raw = self.read("details.jsonl")
         if not raw:
             return
@@ -727,17 +730,21 @@ class Ledger:
             try:
                 seq = strict_json(line)["seq"]
             except (Wrong, KeyError, TypeError):
-                missing = [seq for seq in sorted(commitments) if seq > last]  # of the next one, then
+                # It can only be of the next entry that commits to a detail.
+                missing = [seq for seq in sorted(commitments) if seq > last]
                 self.add("detail-damaged", missing[0] if missing else None)
+                commitments.pop(missing[0] if missing else None, None)
                 continue
             if not whole(seq) or seq >= size:
                 self.add("detail-damaged")
-                continue
-            if seq in self.damaged:
-                continue
-            if seq <= last or commitments.get(seq) != sha256(b"\2", line):
+            elif seq <= last:
                 self.add("detail-damaged", seq)
-            last = max(last, seq)
+            elif seq not in self.damaged and commitments.pop(seq, None) != sha256(b"\2", line):
+                self.add("detail-damaged", seq)
+            last = max(last, seq) if whole(seq) else last
+        for seq in commitments:
+            if not any(a <= seq < b for a, b in conduct.destroyed):
+                self.add("detail-missing", seq)
 
     def check_checkpoints(self, leaves, end_known):
         folder = os.path.join(self.folder, "checkpoints")
@@ -823,7 +830,7 @@ class Ledger:
         self.check_policy(note)
         self.check_checkpoints(leaves, whole_ledger)
         if whole_ledger:
-            self.check_details(note.size)
+            self.check_details(note.size, conduct)
 
     def verify_live(self, tail, conduct):
         body, crc = tail[:4092], tail[4092:4096]

@@ -19,7 +19,6 @@ const POLICY_TEXT: &str = include_str!("../src/core/policy/policy.toml.init");
 
 fn written(site: &Site, dir: &Path, format: Format) -> String {
     let options = Options::new(Source::Path(dir.to_owned()), site.log.public.clone());
-    let options = Options { read_policy: true, ..options };
     let about = About { ledger: "/media/stick/ledger".into(), ..About::of(&options) };
     report(&verify_ledger(&options).unwrap(), &about, format)
 }

@@ -1,5 +1,10 @@
 //! The verifier on every directory of the conformance kit: the findings and the exit code, exactly.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,8 +42,9 @@ fn read_case(dir: PathBuf) -> Case {
 fn verify(case: &Case) -> Result<Verdict, Failure> {
     let pinned = fs::read_to_string(case.dir.join("checkpoint.pinned"));
     let key = fs::read_to_string(case.dir.join("vkey")).unwrap().trim().parse().unwrap();
+    let policy = fs::read_to_string(case.dir.join("policy")).ok().map(|text| ("policy".to_owned(), text));
     let pinned = pinned.into_iter().map(|text| ("checkpoint.pinned".to_owned(), text)).collect();
-    verify_ledger(&Options { pinned, ..Options::new(Source::Path(case.dir.clone()), key) })
+    verify_ledger(&Options { pinned, policy, ..Options::new(Source::Path(case.dir.clone()), key) })
 }
 
 /// Each code but notes with the first entry that it is about: one cause may be seen in many entries after it.
@@ -63,7 +69,10 @@ fn every_directory_of_the_kit_gives_its_findings_and_its_exit_code() {
             Err(_) => (2, Vec::new()),
         };
         if (exit, &found) != (case.exit, &case.found) {
-            wrong.push(format!("{}: exit {exit}, {found:?}; wanted {}, {:?}", case.name, case.exit, case.found));
+            wrong.push(format!(
+                "{}: exit {exit}, {found:?}; wanted {}, {:?}",
+                case.name, case.exit, case.found
+            ));
         }
     }
     assert!(wrong.is_empty(), "{} directories:\n{}", wrong.len(), wrong.join("\n"));
@@ -74,12 +83,15 @@ fn every_directory_of_the_kit_gives_its_findings_and_its_exit_code() {
 fn the_program_exits_as_the_kit_says() {
     for case in kit() {
         let file = |name: &str| case.dir.join(name).to_str().unwrap().to_owned();
-        let mut arguments = vec!["ledger".to_owned(), file(""), "--key".into(), file("vkey"), "--json".into()];
+        let mut arguments =
+            vec!["ledger".to_owned(), file(""), "--key".into(), file("vkey"), "--json".into()];
         if case.dir.join("checkpoint.pinned").exists() {
             arguments.extend(["--checkpoint".into(), file("checkpoint.pinned")]);
         }
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_greffier-verify")).args(arguments).output().unwrap();
+        if case.dir.join("policy").exists() {
+            arguments.extend(["--policy".into(), file("policy")]);
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_greffier-verify")).args(arguments).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(i32::from(case.exit)), "{}: {text}", case.name);
         for line in &case.found {

@@ -12,6 +12,7 @@ use greffier::core::time::{BootId, Timestamp};
 use serde_json::value::RawValue;
 
 /// Keys, entries, and the head that both keys sign.
+#[allow(dead_code, reason = "each target uses its own part")]
 pub struct Signed {
     pub log_key: VerifierKey,
     pub epoch_key: VerifierKey,

@@ -33,7 +33,7 @@ pub async fn export(bus: &Connection, form: Form, dir: &Path, details: bool) -> 
         }
     }
     for text in ledger::epochs(&ledger).await? {
-        writer.epoch_checkpoint(&text).map_err(failed)?;
+        writer.epoch_checkpoint(&text, &head).map_err(failed)?;
     }
     writer.line("origin", &ledger.origin().await?).map_err(failed)?;
     writer.line("vkey", &ledger.verifier_key().await?).map_err(failed)?;

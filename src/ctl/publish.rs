@@ -23,7 +23,9 @@ use crate::core::ledger::note::VerifierKey;
 use crate::core::ledger::tile::{self, FULL_U64};
 use crate::shell::bus::client::{Failure, LedgerProxy};
 use crate::shell::terminal::{self, Form};
-pub use cosigned::{cosigned, read_policy};
+pub use cosigned::cosigned;
+#[cfg(feature = "witness")]
+pub use cosigned::read_policy;
 use place::{PublishError, Published};
 
 /// Publishes the ledger up to the head of now.
@@ -164,7 +166,7 @@ impl Walk {
             self.keys.note_entry(&entry).map_err(|error| wrong(error.to_string()))?;
         }
         self.prev = self.tree.entry(&mut self.place, line)?;
-        let size = self.size();
+        let (size, covered) = (self.size(), self.place.covered());
         if self
             .place
             .head()
@@ -172,7 +174,14 @@ impl Walk {
         {
             return Err(fork(&self.place));
         }
+        if size == covered {
+            // Readers of the published head still need its partial files.
+            self.tree.partial(&mut self.place)?;
+        }
         while let Some((checkpoint, text)) = self.closings.next_if(|(closing, _)| closing.size <= size) {
+            if size <= covered && checkpoint.root != self.tree.tree().root() {
+                return Err(fork(&self.place));
+            }
             self.check(&checkpoint, &text)?;
             self.place.put(&format!("checkpoints/{}", checkpoint.size), checkpoint.size, text.as_bytes())?;
         }
@@ -194,6 +203,7 @@ impl Walk {
     /// Publishes the head, unless it is published already. How many files were written.
     fn finish(mut self, text: &str, head: &Checkpoint) -> Result<u64, PublishError> {
         self.check(head, text)?;
+        self.place.put("origin", 0, format!("{}\n", head.origin).as_bytes())?;
         self.tree.close(&mut self.place, head)?;
         // The same head may stand there with cosignatures by now.
         if self.place.head().is_none_or(|(_, published)| published != head) {

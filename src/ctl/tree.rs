@@ -69,21 +69,28 @@ impl TreeWriter {
         self.bundle.push(line);
         if self.bundle.len() == FULL {
             self.put_bundle(place, None)?;
+            self.bundle.clear();
+            self.bundles += 1;
         }
         self.hash(place, hash)?;
         Ok(hash)
     }
 
     /// Checks that the entries are those of the checkpoint, then writes what is partial.
-    pub fn close(&mut self, place: &mut impl Place, checkpoint: &Checkpoint) -> Result<(), WriteError> {
+    pub fn close(&self, place: &mut impl Place, checkpoint: &Checkpoint) -> Result<(), WriteError> {
         if self.tree.size() != checkpoint.size || self.tree.root() != checkpoint.root {
             return Err(WriteError::Root(self.tree.size()));
         }
-        let size = checkpoint.size;
+        self.partial(place)
+    }
+
+    /// Writes the partial bundle and tiles of a head of just these entries.
+    pub fn partial(&self, place: &mut impl Place) -> Result<(), WriteError> {
+        let size = self.tree.size();
         self.put_bundle(place, tile::partial_width(0, size))?;
-        for (level, (hashes, n)) in (0_u8..).zip(std::mem::take(&mut self.tiles)) {
+        for (level, (hashes, n)) in (0_u8..).zip(&self.tiles) {
             if !hashes.is_empty() {
-                put_tile(place, (level, n), &hashes, tile::partial_width(level, size))?;
+                put_tile(place, (level, *n), hashes, tile::partial_width(level, size))?;
             }
         }
         Ok(())
@@ -109,15 +116,12 @@ impl TreeWriter {
         }
     }
 
-    fn put_bundle(&mut self, place: &mut impl Place, width: Option<u8>) -> Result<(), WriteError> {
-        let entries = std::mem::take(&mut self.bundle);
-        if entries.is_empty() {
+    fn put_bundle(&self, place: &mut impl Place, width: Option<u8>) -> Result<(), WriteError> {
+        if self.bundle.is_empty() {
             return Ok(());
         }
-        let bytes = tile::encode_bundle(&entries).map_err(|error| WriteError::Bad(error.to_string()))?;
-        place.put(&tile::entries_path(self.bundles, width), self.tree.size(), &bytes)?;
-        self.bundles += 1;
-        Ok(())
+        let bytes = tile::encode_bundle(&self.bundle).map_err(|error| WriteError::Bad(error.to_string()))?;
+        place.put(&tile::entries_path(self.bundles, width), self.tree.size(), &bytes)
     }
 }
 

@@ -91,7 +91,10 @@ pub fn witness(form: Form, task: &Task<'_>) -> Result<u8, Failure> {
             "{file} gives no witness with an address: witness NAME VKEY URL."
         )));
     }
-    let published = Directory::open(task.dir).map_err(|error| Failure::Usage(sentence(&error)))?;
+    let published = Directory::open(task.dir).map_err(|error| match error {
+        DirError::Head(..) => Failure::Usage(sentence(&error)),
+        _ => Failure::Refused(sentence(&error)),
+    })?;
     if policy.judge(&published.note).log == LogStanding::Missing {
         return Err(Failure::Refused(format!(
             "{} is not signed by a log of {}; put the vkey of this ledger into its log line.",
@@ -158,16 +161,15 @@ impl<'a> Round<'a> {
     /// Sends the head; once more when the witness has another size than thought.
     fn send(&self, client: &Client, url: &str, known: u64) -> Result<Vec<NoteSignature>, Miss> {
         let ours = self.published.head.size;
-        let mut old = known;
+        // What is remembered beyond the head decides nothing: the witness says itself what it has seen.
+        let mut old = if known > ours { 0 } else { known };
         for again in [true, false] {
-            if old > ours {
-                return Err(Miss::Behind { theirs: old, ours });
-            }
             let proof = self.published.consistency(old)?;
             let body = add_checkpoint(old, &proof, &self.published.text)?;
             match client.add_checkpoint(url, &body)? {
                 Answer::Signed(lines) => return Ok(lines),
                 Answer::Refused { status, why } => return Err(Miss::Refused { status, why }),
+                Answer::Conflict(theirs) if theirs > ours => return Err(Miss::Behind { theirs, ours }),
                 Answer::Conflict(theirs) if theirs == old || !again => return Err(Miss::Wavers(theirs)),
                 Answer::Conflict(theirs) => old = theirs,
             }

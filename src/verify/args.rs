@@ -11,6 +11,7 @@ use super::ledger::{Failure, Options};
 use super::receipt::ReceiptKeys;
 use super::report::Format;
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
+use crate::core::ledger::trust::MAX_POLICY_BYTES;
 use crate::core::time::Timestamp;
 
 /// Checks a ledger of greffier on any computer, trusting only the key you bring.
@@ -60,7 +61,11 @@ impl ReceiptArgs {
         Ok(ReceiptKeys {
             log: parse_key("--key", &self.key)?,
             epoch: self.epoch_key.as_ref().map(|key| parse_key("--epoch-key", key)).transpose()?,
-            pinned: self.checkpoint.iter().map(|path| read_text(path)).collect::<Result<_, _>>()?,
+            pinned: self
+                .checkpoint
+                .iter()
+                .map(|path| read_text(path, MAX_NOTE_BYTES))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -88,6 +93,12 @@ pub struct LedgerArgs {
     /// The time of your visit (RFC 3339): what should have been purged, or written, by then; else that of the last entry
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
+    /// Whose cosignatures the head and your checkpoints must carry: a C2SP tlog-policy
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The state directory whose objects are compared with the ledger
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
     /// Where a compressed archive is unpacked, to a file without a name
     #[arg(long, value_name = "DIR", default_value = Options::SCRATCH)]
     scratch: PathBuf,
@@ -126,10 +137,20 @@ impl LedgerArgs {
     /// Reads what the arguments name.
     pub fn into_options(self) -> Result<Options, Failure> {
         let key = parse_key("--key", &self.key)?;
-        let pinned = self.checkpoint.iter().map(|path| read_text(path)).collect::<Result<_, _>>()?;
+        let pinned =
+            self.checkpoint.iter().map(|path| read_text(path, MAX_NOTE_BYTES)).collect::<Result<_, _>>()?;
+        let policy = self.policy.map(|path| read_text(&path, MAX_POLICY_BYTES)).transpose()?;
         let source = if self.ledger.as_os_str() == "-" { Source::Stdin } else { Source::Path(self.ledger) };
         let (scratch, max_unpacked_bytes) = (self.scratch, self.max_unpacked);
-        Ok(Options { pinned, visit: self.at, scratch, max_unpacked_bytes, ..Options::new(source, key) })
+        Ok(Options {
+            pinned,
+            policy,
+            store: self.store,
+            visit: self.at,
+            scratch,
+            max_unpacked_bytes,
+            ..Options::new(source, key)
+        })
     }
 }
 
@@ -141,7 +162,7 @@ fn parse_key(option: &str, text: &str) -> Result<VerifierKey, Failure> {
     if !Path::new(text).exists() {
         return Err(Failure::Usage(format!("{option} is neither a file nor a verifier key: {inline}")));
     }
-    let (_, file) = read_text(Path::new(text))?;
+    let (_, file) = read_text(Path::new(text), MAX_NOTE_BYTES)?;
     let mut lines = file.lines().map(str::trim).filter(|line| !line.is_empty());
     match (lines.next(), lines.next()) {
         (Some(line), None) => line
@@ -152,14 +173,14 @@ fn parse_key(option: &str, text: &str) -> Result<VerifierKey, Failure> {
 }
 
 /// The name and the text of a file that the user brings.
-fn read_text(path: &Path) -> Result<(String, String), Failure> {
+fn read_text(path: &Path, max_bytes: usize) -> Result<(String, String), Failure> {
     let name = path.display().to_string();
     let cannot = |why: String| Failure::Unreadable(format!("cannot read {name}: {why}"));
     let mut text = String::new();
     let file = File::open(path).map_err(|error| cannot(error.to_string()))?;
-    let limit = MAX_NOTE_BYTES as u64 + 1;
+    let limit = max_bytes as u64 + 1;
     file.take(limit).read_to_string(&mut text).map_err(|error| cannot(error.to_string()))?;
-    if text.len() > MAX_NOTE_BYTES {
+    if text.len() > max_bytes {
         return Err(cannot("it is too long".into()));
     }
     Ok((name, text))

@@ -12,7 +12,6 @@ mod sources;
 use super::findings::{Code, Report, sentence};
 use super::statistics::Statistics;
 use crate::core::event::{Detail, DetailRule, Event, EventError, Outcome, Record};
-use crate::core::ledger::entry::Entry;
 use crate::core::policy::{Policy, PolicyFile};
 use crate::core::state::{Rule, State};
 use crate::core::time::Timestamp;
@@ -52,13 +51,8 @@ impl Seen<'_> {
 type Findings = Vec<(Code, String)>;
 
 impl Conduct {
-    /// Takes in the next entry and reports what it breaks.
-    pub fn judge(&mut self, entry: &Entry<'_>, report: &mut Report) {
-        self.judge_record(entry.seq, Record::from_entry(entry), report);
-    }
-
-    /// The same for an entry that was read before.
-    pub fn judge_record(&mut self, seq: u64, record: Result<Record, EventError>, report: &mut Report) {
+    /// Takes in entry `seq`, the next one, and reports what it breaks.
+    pub fn judge(&mut self, seq: u64, record: Result<Record, EventError>, report: &mut Report) {
         let mut record = match record {
             Ok(record) => record,
             Err(error) => {
@@ -90,17 +84,12 @@ impl Conduct {
         }
     }
 
-    /// The archive after the last entry.
+    /// The archive as told so far.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// The entry that loaded the policy in force.
-    pub fn policy_entry(&self) -> Option<u64> {
-        self.statistics.policy_entry
-    }
-
-    /// The detail of the entry that loaded the policy in force, when it is here in clear and matches.
+    /// The text of the policy that the entry just judged puts in force, when its detail is here in clear and matches.
     pub fn policy_text(&mut self, detail: &[u8]) {
         let files = Detail::parse(detail).map(|detail| detail.policy).unwrap_or_default();
         let files: Vec<_> = files.into_iter().map(|(name, text)| PolicyFile { name, text }).collect();

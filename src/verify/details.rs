@@ -104,18 +104,6 @@ impl Lines {
         Ok(chunk)
     }
 
-    /// The line of entry `seq`, read through to it; whether it matches its entry was judged before.
-    pub fn find(&mut self, seq: u64) -> io::Result<Option<Vec<u8>>> {
-        let mut line = Vec::new();
-        while self.read_line(&mut line)? {
-            if number_of(&line) == Some(seq) {
-                return Ok(Some(line));
-            }
-            line.clear();
-        }
-        Ok(None)
-    }
-
     /// Appends the next line without its end; false when there is none.
     fn read_line(&mut self, bytes: &mut Vec<u8>) -> io::Result<bool> {
         let Some(reader) = &mut self.reader else { return Ok(false) };
@@ -162,6 +150,17 @@ impl Chunk {
             }
         }
         lines.next().is_none().then_some(account)
+    }
+
+    /// The detail of entry `seq`, if it is here and the one that the entry commits to.
+    pub fn text_of(&self, seq: u64, commitment: Option<Hash>) -> Option<&[u8]> {
+        let line = self.lines.iter().find(|line| line.seq == Some(seq))?;
+        match &line.text {
+            Text::Here(range) => {
+                self.bytes.get(range.clone()).filter(|text| commitment == Some(detail_commitment(text)))
+            }
+            Text::Hashed(_) => None,
+        }
     }
 
     fn commitment(&self, line: &Line) -> Hash {

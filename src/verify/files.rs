@@ -89,7 +89,13 @@ impl Folder {
     /// The bytes of a file of at most `max_bytes`; `None` if there is none.
     pub fn read(&self, path: &str, max_bytes: usize) -> Result<Option<Vec<u8>>, FileError> {
         let Some(stream) = self.open(path)? else { return Ok(None) };
-        let mut bytes = Vec::with_capacity(stream.hint(max_bytes));
+        let length = stream.length();
+        if length > max_bytes as u64 {
+            return Err(refused(path, "is larger than it can be"));
+        }
+        // The file may grow meanwhile, and a length is not believed.
+        let mut bytes =
+            Vec::with_capacity(usize::try_from(length).map_or(0, |length| length.saturating_add(1)));
         stream.take(max_bytes as u64 + 1).read_to_end(&mut bytes).map_err(|source| io_error(path, source))?;
         if bytes.len() > max_bytes { Err(refused(path, "is larger than it can be")) } else { Ok(Some(bytes)) }
     }
@@ -177,14 +183,13 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// How much to make room for: never more than `max_bytes`, whatever a header claims.
-    fn hint(&self, max_bytes: usize) -> usize {
-        let length = match self {
+    /// How many bytes it seems to have.
+    fn length(&self) -> u64 {
+        match self {
             Self::Disk(file) => file.metadata().map_or(0, |metadata| metadata.len()),
             Self::Member { offset, end, .. } => end - offset,
             Self::Memory { bytes, .. } => bytes.len() as u64,
-        };
-        usize::try_from(length).unwrap_or(usize::MAX).min(max_bytes).saturating_add(1)
+        }
     }
 }
 

@@ -69,6 +69,9 @@ codes! {
     DetailDamaged = "detail-damaged", Damage, "a detail is not the one that its entry commits to";
     NotIncluded = "not-included", Damage, "the proof of a receipt does not lead from its entry to the signed root";
     DetailMissing = "detail-missing", Damage, "a detail is not here, and no entry says that it was destroyed";
+    CosignatureBad = "cosignature-bad", Damage, "a cosignature of a witness that the trust policy names does not verify";
+    ObjectMissing = "object-missing", Damage, "a recording in the archive has no object in the store";
+    ObjectDamaged = "object-damaged", Damage, "an object in the store is not the one of its recording";
     FileRefused = "file-refused", Damage, "a link, a device or an oversized file stands where a file of the ledger belongs";
     EntryFormat = "entry-format", Rule, "a signed entry is not an entry";
     EntryOrder = "entry-order", Rule, "a signed entry has another number than its place";
@@ -86,6 +89,8 @@ codes! {
     PurgeUnderHold = "purge-under-hold", Rule, "a recording was purged under a hold";
     PurgeWithoutPlan = "purge-without-plan", Rule, "a purge that no entry decided";
     PurgeEarly = "purge-early", Rule, "a recording was purged before its earliest time";
+    ObjectLeft = "object-left", Rule, "the object of a purged recording is still in the store";
+    ObjectStranger = "object-stranger", Rule, "something in the store that no entry sealed";
     EventOutOfPlace = "event-out-of-place", Rule, "an event stands where it cannot stand";
     OutcomeWrong = "outcome-wrong", Rule, "an entry has an outcome that its event cannot have";
     DataImplausible = "data-implausible", Rule, "an entry says what cannot be";
@@ -115,6 +120,7 @@ codes! {
     HeadMissing = "head-missing", Incomplete, "no signed head covers the entries";
     EpochUnknown = "epoch-unknown", Incomplete, "which epoch key was in force is not known here, so its signature is not checked";
     CheckpointApart = "checkpoint-apart", Incomplete, "a checkpoint is of another size than the head of the receipt, so the two cannot be compared";
+    QuorumMissing = "quorum-missing", Incomplete, "a head is not cosigned by as many witnesses as the trust policy wants";
     TailTorn = "tail-torn", Incomplete, "the tail ends in a batch without a checkpoint";
     ServiceInterrupted = "service-interrupted", Note, "the service ended without a stop, or could not write";
     LedgerRestored = "ledger-restored", Note, "the ledger was put back from a backup, and what it lost was accepted";

@@ -11,7 +11,9 @@ use super::findings::{Class, Code, Report, sentence};
 use super::pipeline;
 use super::source::{Bundle, Feed, Loaded};
 use super::statistics::Statistics;
+use super::store::Store;
 use super::tail::{check_tail, read_header};
+use super::trust;
 use super::walk::Walk;
 use crate::core::ledger::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::core::ledger::epoch::EpochKeys;
@@ -31,8 +33,6 @@ pub struct Options {
     pub pinned: Vec<(String, String)>,
     /// The time of the visit: what should have been purged, or written, by then. `None`: the time of the last entry.
     pub visit: Option<Timestamp>,
-    /// Whether the text of the policy in force is looked for, which says who is responsible: a report wants it.
-    pub read_policy: bool,
     /// Whose cosignatures the heads must carry, as a C2SP tlog-policy: name for messages, text.
     pub policy: Option<(String, String)>,
     /// The state directory whose `objects/` is compared with the ledger.
@@ -58,7 +58,6 @@ impl Options {
             key,
             pinned: Vec::new(),
             visit: None,
-            read_policy: false,
             policy: None,
             store: None,
             scratch: Self::SCRATCH.into(),
@@ -153,6 +152,7 @@ const MAX_TAIL_BYTES: usize = 1 << 30;
 pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
     let key = &options.key;
     let name = options.name();
+    let policy = options.policy.as_ref().map(|(name, text)| trust::read_policy(name, text)).transpose()?;
     let unpacking = Unpacking { scratch: &options.scratch, max_bytes: options.max_unpacked_bytes };
     let folder =
         Folder::open_source(&options.source, unpacking).map_err(|error| cannot_open(&name, &error))?;
@@ -168,6 +168,7 @@ pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
     let epochs = EpochKeys::new(key.clone());
     let filed = form.size().unwrap_or(u64::MAX);
     let mut walk = Walk::new(folder.clone(), filed, epochs, details, checkpoints, report);
+    walk.store = options.store.as_deref().map(Store::open).transpose()?;
     walk.checkpoints.meet(&walk.tree, Keys { epochs: &walk.epochs, blind: false }, &mut walk.report)?;
     let mut feed = Feed::new(folder.clone(), form.size(), lines, live);
     let whole = walk_bundles(&mut walk, &mut feed, &form, options.threads)?;
@@ -178,11 +179,17 @@ pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
         Form::Live { .. } => None,
         Form::Export { text, head: Some(head) } => {
             check_head(&mut walk, text, head, whole);
-            Some(head.clone())
+            Some((head.clone(), text.clone()))
         }
         Form::Export { .. } => None,
     };
-    finish(walk, &folder, &form, head, feed.into_lines().filter(|_| whole), whole, options)
+    if let Some(policy) = &policy {
+        let texts = head.iter().map(|(_, text)| ("the head", text.as_str()));
+        let pinned = options.pinned.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        texts.chain(pinned).for_each(|(name, text)| trust::judge(policy, name, text, &mut walk.report));
+    }
+    let head = head.map(|(head, _)| head);
+    finish(walk, &folder, &form, head, feed.into_lines().filter(|_| whole), whole, options.visit)
 }
 
 fn cannot_open(name: &str, error: &ArchiveError) -> Failure {
@@ -292,7 +299,7 @@ fn finish(
     head: Option<Checkpoint>,
     mut lines: Option<Lines>,
     whole: bool,
-    options: &Options,
+    visit: Option<Timestamp>,
 ) -> Result<Verdict, Failure> {
     let size = walk.tree.size();
     // Where the ledger ends is known only if the head or the whole tail said it.
@@ -307,6 +314,16 @@ fn finish(
         walk.details.finish(size, lines.as_mut(), is_destroyed, &mut walk.report)?;
         let log_key = walk.epochs.log_key().clone();
         walk.checkpoints.finish(size, &log_key, &mut walk.report)?;
+    }
+    match walk.store.take() {
+        Some(store) if whole && walk.blind_from.is_none() => {
+            store.finish(walk.conduct.state(), &mut walk.report);
+        }
+        Some(_) => {
+            let sentence = "the store was not compared: entries are missing or cannot be read";
+            walk.report.add(Code::NotJudged, None, sentence);
+        }
+        None => {}
     }
     walk.checkpoints.check_closed(
         &walk.epochs,
@@ -336,15 +353,6 @@ fn finish(
         details_matched: walk.details.matched(),
         details_absent: walk.details.absent(),
     };
-    // Each line matched its entry, or there is a finding: then nobody's word is taken from them.
-    let entry =
-        walk.conduct.policy_entry().filter(|_| options.read_policy && !walk.report.has(Code::DetailDamaged));
-    if let (Some(entry), Form::Export { .. }) = (entry, form)
-        && let Some(file) = folder.open(DETAILS_FILE)?
-        && let Some(detail) = Lines::new(file).find(entry)?
-    {
-        walk.conduct.policy_text(&detail);
-    }
-    let statistics = walk.conduct.finish(options.visit, &mut walk.report);
+    let statistics = walk.conduct.finish(visit, &mut walk.report);
     Ok(Verdict { report: walk.report, summary, statistics })
 }

@@ -20,8 +20,10 @@ mod report;
 mod single;
 mod source;
 mod statistics;
+mod store;
 mod tail;
 mod tiles;
+mod trust;
 mod walk;
 
 use std::process::ExitCode;
@@ -41,26 +43,24 @@ pub fn run() -> ExitCode {
     match Args::parse().command {
         Command::Ledger(arguments) => {
             let json = arguments.json;
-            check(arguments, false, json, |verdict, _| print::verdict(verdict, json))
+            check(arguments, json, |verdict, _| print::verdict(verdict, json))
         }
         Command::Receipt(arguments) => receipt::run(&arguments),
         Command::Bundle(arguments) => bundle::run(&arguments),
         Command::Report(arguments) => {
             let format = arguments.format();
             let json = format == Format::Json;
-            check(arguments.ledger, true, json, |verdict, about| report::print(verdict, about, format))
+            check(arguments.ledger, json, |verdict, about| report::print(verdict, about, format))
         }
     }
 }
 
 fn check(
     arguments: LedgerArgs,
-    read_policy: bool,
     json: bool,
     say: impl FnOnce(&Verdict, &About) -> std::io::Result<()>,
 ) -> ExitCode {
     let outcome = arguments.into_options().and_then(|options| {
-        let options = Options { read_policy, ..options };
         let verdict = verify_ledger(&options)?;
         Ok((verdict, About::of(&options)))
     });

@@ -71,6 +71,17 @@ pub fn run(
     })
 }
 
+/// A thread that panics leaves a bundle that nobody takes: then nobody may wait for room any more.
+struct Leaving<'a, 'b>(&'a Shared<'b>);
+
+impl Drop for Leaving<'_, '_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop();
+        }
+    }
+}
+
 /// What the threads share.
 struct Shared<'a> {
     progress: Mutex<Progress<'a>>,
@@ -98,6 +109,7 @@ impl Progress<'_> {
 impl<'a> Shared<'a> {
     /// Until there is nothing more to begin, or nobody listens.
     fn work(&self, reader: &Reader, results: &Sender<(u64, Outcome)>) {
+        let _leaving = Leaving(self);
         loop {
             let mut progress = self.lock();
             while !progress.stopped && !progress.has_room(self.window) {

@@ -3,13 +3,15 @@
 //! Splitting is lenient, so that one flipped bit is named and not the whole file: what cannot be split is simply not there.
 //! Everything here is about one bundle and can run beside the others; what depends on order is done by `walk`.
 
+use std::io::{self, BufRead as _, BufReader, Read as _};
+
 use super::details::{Account, Chunk, Lines, Places};
-use super::files::{FileError, Folder};
+use super::files::{FileError, Folder, Stream};
 use super::tiles::{Tile, read_tile};
 use crate::core::event::{EventError, Record};
-use crate::core::ledger::details::{MAX_DETAILS_FILE_BYTES, parse_details};
 use crate::core::ledger::entry::Entry;
 use crate::core::ledger::hash::{Hash, leaf_hash};
+use crate::core::ledger::tail::MAX_DETAIL_BYTES;
 use crate::core::ledger::tile::{FULL, FULL_U64, MAX_BUNDLE_BYTES, details_path, entries_path};
 use crate::core::ledger::tree::root_of;
 use crate::core::time::{BootId, Timestamp};
@@ -306,21 +308,42 @@ impl Reader {
 
     fn load_sealed(&self, n: u64) -> Result<Sealed, FileError> {
         let path = details_path(n);
-        let limit = usize::try_from(MAX_DETAILS_FILE_BYTES).unwrap_or(usize::MAX);
-        let bytes = match self.folder.read(&path, limit) {
-            Ok(Some(bytes)) => bytes,
+        let stream = match self.folder.open(&path) {
+            Ok(Some(stream)) => stream,
             Ok(None) => return Ok(Sealed::Of(Places::default())),
             Err(error @ FileError::Refused { .. }) => return Ok(Sealed::Bad(error.to_string())),
             Err(error) => return Err(error),
         };
-        Ok(match parse_details(&bytes) {
-            Ok(details) => {
-                let mut places = Places::default();
-                let present = (0..FULL_U64).zip(&details).filter(|(_, detail)| detail.is_some());
-                present.for_each(|(place, _)| places.set(place));
-                Sealed::Of(places)
-            }
-            Err(error) => Sealed::Bad(format!("{path} cannot be read: {error}")),
+        Ok(match places_of_details(stream) {
+            Ok(places) => Sealed::Of(places),
+            Err(why) => Sealed::Bad(format!("{path} cannot be read: {why}")),
         })
+    }
+}
+
+/// Which of the 256 details of a file are there; their bytes are passed over, so that half a gigabyte fills no memory. The
+/// form is the one of `core::ledger::details`.
+fn places_of_details(stream: Stream) -> Result<Places, String> {
+    let mut reader = BufReader::new(stream);
+    let mut places = Places::default();
+    for place in 0..FULL_U64 {
+        let mut length = [0; 4];
+        reader.read_exact(&mut length).map_err(|error| format!("detail {place}: {error}"))?;
+        let length = u64::from(u32::from_le_bytes(length));
+        if length > MAX_DETAIL_BYTES as u64 {
+            return Err(format!("detail {place} is longer than any"));
+        }
+        let passed = io::copy(&mut reader.by_ref().take(length), &mut io::sink());
+        if passed.map_err(|error| format!("detail {place}: {error}"))? != length {
+            return Err(format!("detail {place} is cut off"));
+        }
+        if length > 0 {
+            places.set(place);
+        }
+    }
+    match reader.fill_buf().map(<[u8]>::is_empty) {
+        Ok(true) => Ok(places),
+        Ok(false) => Err("it goes on after 256 details".into()),
+        Err(error) => Err(error.to_string()),
     }
 }

@@ -193,8 +193,6 @@ pub struct Statistics {
     pub policy: Vec<PolicyChange>,
     /// Changes beyond those listed.
     pub more_policy: u64,
-    /// The entry that loaded the policy in force at the end.
-    pub policy_entry: Option<u64>,
     /// The policy in force at the end.
     pub policy_in_force: Option<Digest>,
     /// Who is responsible, as the last policy says whose text is here in clear and matches its entry.
@@ -232,10 +230,7 @@ impl Statistics {
             Event::LedgerRecovered(recovered) => {
                 self.turned_away = self.turned_away.saturating_add(recovered.turned_away);
             }
-            Event::PolicyLoaded(_) => {
-                self.policy_entry = Some(seq);
-                self.policy_act(record, seq, PolicyAct::Loaded(record.policy));
-            }
+            Event::PolicyLoaded(_) => self.policy_act(record, seq, PolicyAct::Loaded(record.policy)),
             Event::PolicyRefused(_) => self.policy_act(record, seq, PolicyAct::Refused),
             Event::SourceRegistered(_) => {
                 self.policy_act(record, seq, PolicyAct::Registered(record.subject.source.clone()));

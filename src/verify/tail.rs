@@ -32,7 +32,7 @@ pub fn check_tail(
     tail: &[u8],
     header: &TailHeader,
     reader: &Reader,
-) -> Result<Option<Checkpoint>, Failure> {
+) -> Result<Option<(Checkpoint, String)>, Failure> {
     if header.base.root() != walk.tree.root() || header.prev != walk.prev {
         walk.report.add(
             Code::TailDamaged,
@@ -66,7 +66,7 @@ pub fn check_tail(
         }
         walk.bundle(bundle, None, None)?;
     }
-    Ok(recovered.head.map(|(head, _)| head))
+    Ok(recovered.head.map(|(head, text)| (head, text.to_owned())))
 }
 
 /// Names the entry that is damaged, not the offset alone.

@@ -10,7 +10,9 @@ use super::files::Folder;
 use super::findings::{Code, Report, sentence};
 use super::ledger::Failure;
 use super::source::{Bundle, Clocks, Facts, Sealed};
+use super::store::Store;
 use super::tiles::{Tile, Tiles};
+use crate::core::event::{Event, EventError, Record};
 use crate::core::ledger::entry::{Entry, EntryError};
 use crate::core::ledger::epoch::EpochKeys;
 use crate::core::ledger::hash::{Hash, empty_hash};
@@ -33,6 +35,8 @@ pub struct Walk {
     folder: Folder,
     filed: u64,
     pub conduct: Conduct,
+    /// The store beside the ledger, if it is to be compared.
+    pub store: Option<Store>,
     before: Option<Clocks>,
 }
 
@@ -68,6 +72,7 @@ impl Walk {
             folder,
             filed,
             conduct: Conduct::default(),
+            store: None,
             before: None,
         }
     }
@@ -100,7 +105,7 @@ impl Walk {
                 if let Some(entry) = &fact.announces {
                     self.note_keys(entry);
                 }
-                self.conduct.judge_record(seq, fact.record, &mut self.report);
+                self.judge_conduct(seq, fact.record, fact.detail, bundle);
             }
             if let (None, Some((_, leaf))) = (root, bundle.entry(place)) {
                 self.advance(leaf)?;
@@ -239,7 +244,25 @@ impl Walk {
             return;
         }
         self.note_keys(&entry);
-        self.conduct.judge(&entry, &mut self.report);
+        let commitment = entry.detail;
+        self.judge_conduct(seq, Record::of(entry), commitment, bundle);
+    }
+
+    fn judge_conduct(
+        &mut self,
+        seq: u64,
+        record: Result<Record, EventError>,
+        commitment: Option<Hash>,
+        bundle: &Bundle,
+    ) {
+        let loads_policy = record.as_ref().is_ok_and(|record| matches!(record.event, Event::PolicyLoaded(_)));
+        if let (Some(store), Ok(record)) = (&mut self.store, &record) {
+            store.note(record);
+        }
+        self.conduct.judge(seq, record, &mut self.report);
+        if let Some(text) = loads_policy.then(|| bundle.details.text_of(seq, commitment)).flatten() {
+            self.conduct.policy_text(text);
+        }
     }
 
     fn note_keys(&mut self, entry: &Entry<'_>) {

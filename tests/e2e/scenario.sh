@@ -183,6 +183,33 @@ as stranger busctl call org.freedesktop.DBus /org/freedesktop/DBus org.freedeskt
 point 'a user cannot own the name on the bus' grep 'Access denied' "$said"
 point 'the verifier key on the bus is the line that init printed' test "$(property Ledger VerifierKey)" = "$vkey"
 
+# ---------------------------------------------------------------------------------------------------------------------
+# The ledger for everybody: the publisher, and the client of witnesses, each in its own unit.
+point 'systemd finds nothing wrong with the units' systemd-analyze verify --recursive-errors=no \
+    greffierd.service greffier-publish.service greffier-publish.timer greffier-witness.service greffier-witness.timer \
+    greffier-cosigned.service
+point 'the accounts of publisher and witness client are made' \
+    sh -c 'systemd-sysusers && id greffier-publish && id greffier-witness'
+public=/var/lib/greffier-publish/ledger
+systemctl start greffier-publish.service >"$said" 2>&1
+point 'without a grant nothing is published' sh -c "systemctl is-failed greffier-publish.service; [ ! -e $public/checkpoint ]"
+cat >>/etc/greffier/policy.toml <<'POLICY'
+publishing        = { user = "greffier-publish", role = "auditor" }
+POLICY
+systemctl reload greffierd
+until_true 10 state_is ready
+published() { systemctl start greffier-publish.service || { journalctl -u greffier-publish --no-pager; false; }; }
+point 'with one, the unit publishes the ledger' published
+point 'and once more' published
+point 'which anybody can read and verify' as stranger greffier-verify ledger $public --key "$vkey"
+# Nobody is there, on a machine without a network: the client says so, and can do nothing else.
+printf 'log %s\nwitness w %s http://127.0.0.1:9\nquorum w\n' "$vkey" \
+    'remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2' >/etc/greffier/trust-policy
+systemctl start greffier-witness.service >/dev/null 2>&1
+journalctl -u greffier-witness --no-pager >"$said" 2>&1
+point 'the witness unit reads trust policy and tiles, and says that nobody is there' \
+    grep 'No witness could be reached' "$said"
+
 install -d -o dpo -m 700 /e2e/out
 point 'the auditor exports the ledger, with the details' \
     as dpo greffierctl ledger export --with-details /e2e/out/ledger

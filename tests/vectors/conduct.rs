@@ -1,11 +1,12 @@
 //! What was signed and yet may not happen, or may not be written so.
 
+use data_encoding::BASE64;
 use greffier::core::ledger::entry::{Entry, Outcome};
 
 use super::ledger_support::{START_MICROS, Site, raw};
 use super::life::{
-    HOLD, OTHER_POLICY, RECORDING, SESSION, a_month_later, about, act, at, confirm, day, days_later, fact, hold, life, morning,
-    open, plan, purge, seal, session, start, stop,
+    HOLD, OTHER_POLICY, RECORDING, SESSION, a_month_later, about, act, at, confirm, day, days_later, fact,
+    hold, life, morning, open, plan, purge, seal, session, start, stop,
 };
 use super::vector::{Found, Vector};
 
@@ -33,11 +34,16 @@ fn told(
 
 fn conduct() -> Vec<Vector> {
     vec![
-        told("opening-without-grant", "a recording is read in a session that no entry grants", morning, |site| {
-            open(site, Outcome::Denied);
-            let (read, closed) = (session(site, "access.progress"), session(site, "access.closed"));
-            vec![("session-without-grant", Some(read)), ("session-without-grant", Some(closed))]
-        }),
+        told(
+            "opening-without-grant",
+            "a recording is read in a session that no entry grants",
+            morning,
+            |site| {
+                open(site, Outcome::Denied);
+                let (read, closed) = (session(site, "access.progress"), session(site, "access.closed"));
+                vec![("session-without-grant", Some(read)), ("session-without-grant", Some(closed))]
+            },
+        ),
         told("session-goes-on", "a session that had ended is read on", morning, |site| {
             open(site, Outcome::Granted);
             session(site, "access.closed");
@@ -49,11 +55,16 @@ fn conduct() -> Vec<Vector> {
             session(site, "access.closed");
             vec![("session-twice", Some(twice))]
         }),
-        told("opening-of-nothing", "a recording is opened that was never sealed", begin_without_recording, |site| {
-            let opened = open(site, Outcome::Granted);
-            let closed = session(site, "access.closed");
-            vec![("recording-unknown", Some(opened)), ("session-without-grant", Some(closed))]
-        }),
+        told(
+            "opening-of-nothing",
+            "a recording is opened that was never sealed",
+            begin_without_recording,
+            |site| {
+                let opened = open(site, Outcome::Granted);
+                let closed = session(site, "access.closed");
+                vec![("recording-unknown", Some(opened)), ("session-without-grant", Some(closed))]
+            },
+        ),
         told("opening-of-a-purged-recording", "a recording is opened after its purge", life, |site| {
             start(site);
             let opened = open(site, Outcome::Granted);
@@ -72,16 +83,21 @@ fn conduct() -> Vec<Vector> {
             stop(site);
             found
         }),
-        told("hold-during-purge", "a hold is placed on a recording whose purge was decided", morning, |site| {
-            stop(site);
-            a_month_later(site);
-            start(site);
-            plan(site);
-            let found = vec![("hold-during-purge", Some(hold(site, "hold.placed")))];
-            purge(site);
-            stop(site);
-            found
-        }),
+        told(
+            "hold-during-purge",
+            "a hold is placed on a recording whose purge was decided",
+            morning,
+            |site| {
+                stop(site);
+                a_month_later(site);
+                start(site);
+                plan(site);
+                let found = vec![("hold-during-purge", Some(hold(site, "hold.placed")))];
+                purge(site);
+                stop(site);
+                found
+            },
+        ),
         told("hold-lifted-that-stood-not", "a hold is lifted that did not stand", morning, |site| {
             vec![("hold-unknown", Some(hold(site, "hold.lifted")))]
         }),
@@ -133,40 +149,66 @@ fn service() -> Vec<Vector> {
         told("start-missing", "the service acts after it had stopped", day, |site| {
             vec![("start-missing", Some(seal(site, OTHER_RECORDING)))]
         }),
-        told("crash-denied", "a start does not say that the run before it ended without a stop", morning, |site| {
-            vec![("start-untrue", Some(fact(site, "ledger.started", r#"{"version":"0.1.0"}"#)))]
-        }),
-        told("crash-invented", "a start says that the run before it crashed, which had stopped", day, |site| {
-            let data = r#"{"version":"0.1.0","after_crash":true}"#;
-            vec![("start-untrue", Some(fact(site, "ledger.started", data)))]
-        }),
-        told("silence", "three hours of silence of a service that announced an entry every hour", morning, |site| {
-            fact(site, "ledger.heartbeat", r#"{"interval_s":3600}"#);
-            site.time_micros += 3 * 3600 * 1_000_000;
-            vec![("silence", Some(confirm(site)))]
-        }),
-        told("source-registered-twice", "a source is registered that is registered already", morning, |site| {
-            vec![("source-contradiction", Some(source(site, "source.registered", "entrance")))]
-        }),
+        told(
+            "crash-denied",
+            "a start does not say that the run before it ended without a stop",
+            morning,
+            |site| vec![("start-untrue", Some(fact(site, "ledger.started", r#"{"version":"0.1.0"}"#)))],
+        ),
+        told(
+            "crash-invented",
+            "a start says that the run before it crashed, which had stopped",
+            day,
+            |site| {
+                let data = r#"{"version":"0.1.0","after_crash":true}"#;
+                vec![("start-untrue", Some(fact(site, "ledger.started", data)))]
+            },
+        ),
+        told(
+            "silence",
+            "three hours of silence of a service that announced an entry every hour",
+            morning,
+            |site| {
+                fact(site, "ledger.heartbeat", r#"{"interval_s":3600}"#);
+                site.time_micros += 3 * 3600 * 1_000_000;
+                vec![("silence", Some(confirm(site)))]
+            },
+        ),
+        told(
+            "source-registered-twice",
+            "a source is registered that is registered already",
+            morning,
+            |site| vec![("source-contradiction", Some(source(site, "source.registered", "entrance")))],
+        ),
         told("source-changed-unknown", "a source is changed that is not registered", morning, |site| {
             vec![("source-contradiction", Some(source(site, "source.changed", "yard")))]
         }),
-        told("source-unregistered", "a recording of a source that no entry registers is sealed", morning, |site| {
-            site.add("source.retired", |entry| entry.source = "entrance".parse().ok());
-            source(site, "source.registered", "yard");
-            let again = site.lines[at::SEALED as usize].clone();
-            let again = Entry::parse(&again).unwrap().into_owned();
-            let seq = site.add("recording.sealed", |entry| {
-                entry.recording = OTHER_RECORDING.parse().ok();
-                entry.source = "cellar".parse().ok();
-                entry.data = again.data;
-            });
-            vec![("source-unregistered", Some(seq))]
-        }),
-        told("details-destroyed-too-soon", "details of a bundle are destroyed that is not full", day, |site| {
-            let data = r#"{"bundle":0,"destroyed":[[0,4]],"generation":1}"#;
-            vec![("event-out-of-place", Some(fact(site, "ledger.details-destroyed", data)))]
-        }),
+        told(
+            "source-unregistered",
+            "a recording of a source that no entry registers is sealed",
+            morning,
+            |site| {
+                site.add("source.retired", |entry| entry.source = "entrance".parse().ok());
+                source(site, "source.registered", "yard");
+                let again = site.lines[at::SEALED as usize].clone();
+                let again = Entry::parse(&again).unwrap().into_owned();
+                let seq = site.add("recording.sealed", |entry| {
+                    entry.recording = OTHER_RECORDING.parse().ok();
+                    entry.source = "cellar".parse().ok();
+                    entry.data = again.data;
+                });
+                vec![("source-unregistered", Some(seq))]
+            },
+        ),
+        told(
+            "details-destroyed-too-soon",
+            "details of a bundle are destroyed that is not full",
+            day,
+            |site| {
+                let data = r#"{"bundle":0,"destroyed":[[0,4]],"generation":1}"#;
+                vec![("event-out-of-place", Some(fact(site, "ledger.details-destroyed", data)))]
+            },
+        ),
     ]
 }
 
@@ -196,52 +238,78 @@ fn access() -> Vec<Vector> {
         told("outcome-wrong", "a search that was neither granted nor denied", morning, |site| {
             vec![("outcome-wrong", Some(act(site, "access.searched", Some(r#"{"what":"search"}"#), |_| ())))]
         }),
-        told("opening-without-policy", "a recording is opened before a policy was loaded", Site::new, |site| {
-            fact(site, "ledger.started", r#"{"version":"0.1.0"}"#);
-            source(site, "source.registered", "entrance");
-            seal(site, RECORDING);
-            let seq = open(site, Outcome::Granted);
-            session(site, "access.closed");
-            vec![("access-without-policy", Some(seq))]
-        }),
+        told(
+            "opening-without-policy",
+            "a recording is opened before a policy was loaded",
+            Site::new,
+            |site| {
+                fact(site, "ledger.started", r#"{"version":"0.1.0"}"#);
+                source(site, "source.registered", "entrance");
+                seal(site, RECORDING);
+                let seq = open(site, Outcome::Granted);
+                session(site, "access.closed");
+                vec![("access-without-policy", Some(seq))]
+            },
+        ),
         told("opening-without-reason", "a recording is opened without a reason", morning, |site| {
             let seq = grant(site, |entry| entry.reason = None);
             session(site, "access.closed");
             vec![("access-unfounded", Some(seq))]
         }),
-        told("opening-for-another-purpose", "a recording is opened for a purpose that its source has not", morning, |site| {
-            let seq = grant(site, |entry| entry.purpose = "advertising".parse().ok());
-            session(site, "access.closed");
-            vec![("access-unfounded", Some(seq))]
-        }),
+        told(
+            "opening-for-another-purpose",
+            "a recording is opened for a purpose that its source has not",
+            morning,
+            |site| {
+                let seq = grant(site, |entry| entry.purpose = "advertising".parse().ok());
+                session(site, "access.closed");
+                vec![("access-unfounded", Some(seq))]
+            },
+        ),
         told("opening-during-purge", "a recording is opened whose purge was decided", morning, |site| {
             plan(site);
             let seq = open(site, Outcome::Granted);
             session(site, "access.closed");
             vec![("access-during-purge", Some(seq))]
         }),
-        told("opening-under-restriction", "a recording is opened under a hold that restricts its use", morning, |site| {
-            let data = format!(r#"{{"hold":"{HOLD}","kind":"restriction"}}"#);
-            act(site, "hold.placed", Some(&data), |entry| about(entry, RECORDING));
-            let seq = open(site, Outcome::Granted);
-            session(site, "access.closed");
-            vec![("access-under-restriction", Some(seq))]
-        }),
+        told(
+            "opening-under-restriction",
+            "a recording is opened under a hold that restricts its use",
+            morning,
+            |site| {
+                let data = format!(r#"{{"hold":"{HOLD}","kind":"restriction"}}"#);
+                act(site, "hold.placed", Some(&data), |entry| about(entry, RECORDING));
+                let seq = open(site, Outcome::Granted);
+                session(site, "access.closed");
+                vec![("access-under-restriction", Some(seq))]
+            },
+        ),
         told("read-past-end", "a session read past the end of its recording", morning, |site| {
             open(site, Outcome::Granted);
-            vec![("read-past-end", Some(usage(site, RECORDING, r#"{"bytes":10,"ranges":[[0,10]],"duration_us":9}"#)))]
+            vec![(
+                "read-past-end",
+                Some(usage(site, RECORDING, r#"{"bytes":10,"ranges":[[0,10]],"duration_us":9}"#)),
+            )]
         }),
         told("read-less-than-before", "a session has read less than it had", morning, |site| {
             open(site, Outcome::Granted);
             session(site, "access.progress");
-            vec![("data-implausible", Some(usage(site, RECORDING, r#"{"bytes":3,"ranges":[[0,3]],"duration_us":9}"#)))]
+            vec![(
+                "data-implausible",
+                Some(usage(site, RECORDING, r#"{"bytes":3,"ranges":[[0,3]],"duration_us":9}"#)),
+            )]
         }),
-        told("session-of-another-recording", "a session goes on with another recording than was opened", morning, |site| {
-            seal(site, OTHER_RECORDING);
-            open(site, Outcome::Granted);
-            let data = r#"{"bytes":3,"ranges":[[0,3]],"duration_us":9}"#;
-            vec![("subject-differs", Some(usage(site, OTHER_RECORDING, data)))]
-        }),
+        told(
+            "session-of-another-recording",
+            "a session goes on with another recording than was opened",
+            morning,
+            |site| {
+                seal(site, OTHER_RECORDING);
+                open(site, Outcome::Granted);
+                let data = r#"{"bytes":3,"ranges":[[0,3]],"duration_us":9}"#;
+                vec![("subject-differs", Some(usage(site, OTHER_RECORDING, data)))]
+            },
+        ),
         told("session-left-open", "the service stops, and a session is open", morning, |site| {
             open(site, Outcome::Granted);
             vec![("session-not-ended", Some(stop(site)))]
@@ -273,13 +341,18 @@ fn retention() -> Vec<Vector> {
             plan(site);
             vec![("purged-late", Some(purge(site)))]
         }),
-        told("purge-never", "a recording is there two days after its latest time, and no hold keeps it", morning, |site| {
-            stop(site);
-            days_later(site, 34);
-            start(site);
-            confirm(site);
-            vec![("purge-late", Some(at::SEALED))]
-        }),
+        told(
+            "purge-never",
+            "a recording is there two days after its latest time, and no hold keeps it",
+            morning,
+            |site| {
+                stop(site);
+                days_later(site, 34);
+                start(site);
+                confirm(site);
+                vec![("purge-late", Some(at::SEALED))]
+            },
+        ),
         told("purge-while-suspect", "a purge is decided while the clock is suspect", morning, |site| {
             stop(site);
             a_month_later(site);
@@ -287,23 +360,33 @@ fn retention() -> Vec<Vector> {
             fact(site, "ledger.clock-suspect", r#"{"why":"it jumped"}"#);
             vec![("purge-while-suspect", Some(plan(site)))]
         }),
-        told("purge-during-session", "a recording is purged while a session on it is open", morning, |site| {
-            open(site, Outcome::Granted);
-            a_month_later(site);
-            plan(site);
-            vec![("purge-during-session", Some(purge(site)))]
-        }),
-        told("certificate-of-another", "a certificate of destruction with another SHA-256 than was sealed", morning, |site| {
-            stop(site);
-            a_month_later(site);
-            start(site);
-            plan(site);
-            let seq = purge(site);
-            let line = String::from_utf8(site.lines.pop().unwrap()).unwrap();
-            site.leaves.pop();
-            site.push_line(line.replace("e3b0c442", "e3b0c443").into_bytes());
-            vec![("certificate-differs", Some(seq))]
-        }),
+        told(
+            "purge-during-session",
+            "a recording is purged while a session on it is open",
+            morning,
+            |site| {
+                open(site, Outcome::Granted);
+                a_month_later(site);
+                plan(site);
+                vec![("purge-during-session", Some(purge(site)))]
+            },
+        ),
+        told(
+            "certificate-of-another",
+            "a certificate of destruction with another SHA-256 than was sealed",
+            morning,
+            |site| {
+                stop(site);
+                a_month_later(site);
+                start(site);
+                plan(site);
+                let seq = purge(site);
+                let line = String::from_utf8(site.lines.pop().unwrap()).unwrap();
+                site.leaves.pop();
+                site.push_line(line.replace("e3b0c442", "e3b0c443").into_bytes());
+                vec![("certificate-differs", Some(seq))]
+            },
+        ),
     ]
 }
 
@@ -333,11 +416,27 @@ fn replaced(from: &'static str, to: &'static str) -> impl FnOnce(&str) -> Vec<u8
 
 fn lines() -> Vec<Vector> {
     let mut all = vec![
-        line("line-key-order", "two keys of an entry have changed places", replaced(r#"{"v":1,"seq":14,"#, r#"{"seq":14,"v":1,"#)),
-        line("line-key-unknown", "an entry has a key that is none", replaced(r#""event""#, r#""extra":1,"event""#)),
-        line("line-key-doubled", "an entry has a key twice", replaced(r#""seq":14,"#, r#""seq":14,"seq":14,"#)),
+        line(
+            "line-key-order",
+            "two keys of an entry have changed places",
+            replaced(r#"{"v":1,"seq":14,"#, r#"{"seq":14,"v":1,"#),
+        ),
+        line(
+            "line-key-unknown",
+            "an entry has a key that is none",
+            replaced(r#""event""#, r#""extra":1,"event""#),
+        ),
+        line(
+            "line-key-doubled",
+            "an entry has a key twice",
+            replaced(r#""seq":14,"#, r#""seq":14,"seq":14,"#),
+        ),
         line("line-key-missing", "an entry lacks a key", replaced(r#""outcome":"done","#, "")),
-        line("line-key-null", "an absent value is written as null", replaced(r#""policy""#, r#""source":null,"policy""#)),
+        line(
+            "line-key-null",
+            "an absent value is written as null",
+            replaced(r#""policy""#, r#""source":null,"policy""#),
+        ),
         line("line-version-2", "an entry of a version that is not known", replaced(r#""v":1"#, r#""v":2"#)),
         line("line-time-seconds", "a time without its six digits", |good| {
             let at = good.find(".000000Z").unwrap();
@@ -354,7 +453,17 @@ fn lines() -> Vec<Vector> {
             let letter = char::from(good.as_bytes()[at] + 1);
             [&good[..at], &letter.to_string(), &good[at + 1..]].concat().into_bytes()
         }),
-        line("line-event-escaped", "an event name written with an escape", replaced("ledger.clock", "ledger.cl\\u006fck")),
+        line("line-hash-in-pieces", "a hash in two pieces of base64, each with its padding", |good| {
+            let at = good.find(r#""prev":""#).unwrap() + 8;
+            let hash = BASE64.decode(&good.as_bytes()[at..at + 44]).unwrap();
+            let pieces = BASE64.encode(&hash[..2]) + &BASE64.encode(&hash[2..]);
+            good.replace(&good[at..at + 44], &pieces).into_bytes()
+        }),
+        line(
+            "line-event-escaped",
+            "an event name written with an escape",
+            replaced("ledger.clock", "ledger.cl\\u006fck"),
+        ),
         line("line-break", "an entry of two lines", replaced(r#","event""#, ",\n\"event\"")),
         line("line-not-utf8", "an entry that is no UTF-8", |good| {
             let mut bytes = good.as_bytes().to_vec();

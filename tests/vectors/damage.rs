@@ -98,9 +98,7 @@ fn entries() -> Vec<Vector> {
         new("bundle-empty", "a bundle of no bytes")
             .change(BUNDLE, Vec::clear)
             .finds(&[("entry-damaged", Some(0))]),
-        new("bundle-missing", "a bundle is not there").without(BUNDLE).lacks(&[
-            ("bundle-missing", Some(0)),
-        ]),
+        new("bundle-missing", "a bundle is not there").without(BUNDLE).lacks(&[("bundle-missing", Some(0))]),
         Vector::of("truncated", "the last bundle of a ledger and its tiles are gone, the head is not", &long)
             .without("tile/entries/001.p/44")
             .without("tile/0/001.p/44")
@@ -217,11 +215,12 @@ fn heads() -> Vec<Vector> {
         new("checkpoint-unsigned", "the head has no signature line")
             .change("checkpoint", |bytes| bytes.truncate(bytes.len() - line(4).len() - line(5).len()))
             .finds(&[("head-damaged", None), ("head-missing", None)]),
-        new("checkpoint-not-text", "the head is no text").with("checkpoint", [0xFF, 0xFE, 0, 1]).finds(&[
-            ("head-damaged", None),
-            ("head-missing", None),
-        ]),
-        new("checkpoint-missing", "neither a head nor a tail: it is no ledger").without("checkpoint").unreadable(),
+        new("checkpoint-not-text", "the head is no text")
+            .with("checkpoint", [0xFF, 0xFE, 0, 1])
+            .finds(&[("head-damaged", None), ("head-missing", None)]),
+        new("checkpoint-missing", "neither a head nor a tail: it is no ledger")
+            .without("checkpoint")
+            .unreadable(),
         new("kept-checkpoint-flipped", "one bit of a kept checkpoint is flipped")
             .change("checkpoints/16", |bytes| bytes[30] ^= 1)
             .finds(&[("checkpoint-damaged", Some(at::REKEYED))]),
@@ -253,7 +252,11 @@ fn details() -> Vec<Vector> {
             .finds(&[("detail-damaged", Some(first))]),
         new("details-swapped", "two details have changed places, each with the number of its entry")
             .change("details.jsonl", |bytes| swap_lines(bytes, |_| ()))
-            .finds(&[("detail-damaged", Some(first)), ("detail-damaged", Some(second))]),
+            .finds(&[
+                ("detail-missing", Some(first)),
+                ("detail-damaged", Some(first)),
+                ("detail-damaged", Some(second)),
+            ]),
         new("details-exchanged", "two details have changed their numbers and so their entries")
             .change("details.jsonl", |bytes| {
                 swap_lines(bytes, |lines| {
@@ -271,13 +274,24 @@ fn details() -> Vec<Vector> {
             .finds(&[("detail-damaged", Some(first))]),
         new("detail-of-none", "a detail of an entry that commits to none")
             .change("details.jsonl", |bytes| {
-                bytes.splice(0..0, *br#"{"seq":1,"salt":"AAAAAAAAAAAAAAAAAAAAAA=="}"#.first_chunk::<43>().unwrap());
+                bytes.splice(
+                    0..0,
+                    *br#"{"seq":1,"salt":"AAAAAAAAAAAAAAAAAAAAAA=="}"#.first_chunk::<43>().unwrap(),
+                );
                 bytes.insert(43, b'\n');
             })
             .finds(&[("detail-damaged", Some(1))]),
         new("detail-beyond", "a detail of an entry that the ledger does not have")
-            .change("details.jsonl", |bytes| bytes.extend(b"{\"seq\":99,\"salt\":\"AAAAAAAAAAAAAAAAAAAAAA==\"}\n"))
+            .change("details.jsonl", |bytes| {
+                bytes.extend(b"{\"seq\":99,\"salt\":\"AAAAAAAAAAAAAAAAAAAAAA==\"}\n")
+            })
             .finds(&[("detail-damaged", None)]),
+        new("detail-missing", "details are left out, and no entry says that they were destroyed")
+            .change("details.jsonl", |bytes| {
+                let text = String::from_utf8(bytes.clone()).unwrap();
+                *bytes = text.lines().step_by(2).map(|line| format!("{line}\n")).collect::<String>().into();
+            })
+            .finds(&[("detail-missing", Some(second))]),
         new("detail-cut", "the file of details ends within a line")
             .change("details.jsonl", |bytes| bytes.truncate(bytes.len() - 5))
             .finds(&[("detail-damaged", site.details.last().map(|(seq, _)| *seq))]),

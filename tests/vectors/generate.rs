@@ -2,7 +2,12 @@
 //!
 //! With `GREFFIER_WRITE_VECTORS=1` writes the kit; otherwise checks that the files in the tree are exactly what is written.
 //! Nothing here is random or of today: fixed keys, a fixed clock. What a verifier must find is written by hand beside the deed.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hundred entries")]
 #![cfg(test)]
 

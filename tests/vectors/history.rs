@@ -53,8 +53,16 @@ pub fn all() -> Vec<Vector> {
     rewrite(&mut removed, |lines| drop(lines.remove(at::PROGRESS as usize)));
     removed.details.retain(|(seq, _)| *seq < at::PROGRESS);
     all.push(
-        Vector::of("rewritten-without-an-entry", "an entry is left out, and all after it signed anew", &removed)
-            .finds(&[("checkpoint-damaged", Some(at::REKEYED)), ("epoch-unclosed", Some(at::REKEYED - 1))]),
+        Vector::of(
+            "rewritten-without-an-entry",
+            "an entry is left out, and all after it signed anew",
+            &removed,
+        )
+        .finds(&[
+            ("checkpoint-damaged", Some(at::REKEYED)),
+            ("epoch-unclosed", Some(at::REKEYED - 1)),
+            ("detail-missing", Some(at::CLOSED)),
+        ]),
     );
 
     // After the last kept head only a checkpoint that somebody brings can tell.
@@ -66,9 +74,13 @@ pub fn all() -> Vec<Vector> {
     };
     fact(&mut forked, "ledger.started", r#"{"version":"0.1.0"}"#);
     all.push(
-        Vector::of("forked", "two ledgers that parted after the last kept checkpoint; the other one was seen", &forked)
-            .pinned(&mine)
-            .finds(&[("fork", Some(at::SIZE))]),
+        Vector::of(
+            "forked",
+            "two ledgers that parted after the last kept checkpoint; the other one was seen",
+            &forked,
+        )
+        .pinned(&mine)
+        .finds(&[("fork", Some(at::SIZE))]),
     );
     all.push(
         Vector::of("forked-kept", "a kept checkpoint is of another history", &forked)
@@ -76,22 +88,34 @@ pub fn all() -> Vec<Vector> {
             .finds(&[("fork", Some(at::SIZE))]),
     );
     all.push(
-        Vector::of("rolled-back", "a copy of yesterday, complete and well signed; today's head was seen", &day())
-            .pinned(&site.head())
-            .finds(&[("rollback", Some(at::STOPPED + 1))]),
+        Vector::of(
+            "rolled-back",
+            "a copy of yesterday, complete and well signed; today's head was seen",
+            &day(),
+        )
+        .pinned(&site.head())
+        .finds(&[("rollback", Some(at::STOPPED + 1))]),
     );
     let mut cut = life();
     cut.lines.truncate(at::PURGED as usize);
     cut.leaves.truncate(at::PURGED as usize);
     all.push(
-        Vector::of("cut-and-signed-anew", "the last entries are cut off and the rest signed anew; the head was seen", &cut)
-            .pinned(&site.head())
-            .finds(&[("rollback", Some(at::PURGED))]),
+        Vector::of(
+            "cut-and-signed-anew",
+            "the last entries are cut off and the rest signed anew; the head was seen",
+            &cut,
+        )
+        .pinned(&site.head())
+        .finds(&[("rollback", Some(at::PURGED))]),
     );
     all.push(
-        Vector::of("old-head-replayed", "the head of the first day beside the kept checkpoints of the second", &day())
-            .with("checkpoints/16", site.kept[1].1.as_bytes())
-            .finds(&[("rollback", Some(at::STOPPED + 1))]),
+        Vector::of(
+            "old-head-replayed",
+            "the head of the first day beside the kept checkpoints of the second",
+            &day(),
+        )
+        .with("checkpoints/16", site.kept[1].1.as_bytes())
+        .finds(&[("rollback", Some(at::STOPPED + 1))]),
     );
     all.push(
         Vector::of("old-head-newer-files", "the head of the first day over the files of the second", &site)
@@ -117,9 +141,13 @@ pub fn all() -> Vec<Vector> {
     let mut stranger = life();
     stranger.log = Key::new(200);
     all.push(
-        Vector::of("pinned-of-another-key", "the checkpoint brought is not of this key: a wrong argument", &site)
-            .pinned(&stranger.head())
-            .unreadable(),
+        Vector::of(
+            "pinned-of-another-key",
+            "the checkpoint brought is not of this key: a wrong argument",
+            &site,
+        )
+        .pinned(&stranger.head())
+        .unreadable(),
     );
     all
 }
@@ -130,9 +158,13 @@ fn chain_right_tree_wrong() -> Vector {
     leaves.swap(3, 4);
     let root = greffier::core::ledger::tree::root_of(&leaves);
     let head = site.sign(&Checkpoint { origin: ORIGIN.into(), size: site.size(), root });
-    Vector::of("chain-right-tree-wrong", "the entries follow each other; the signed root is of another order", &site)
-        .with("checkpoint", head)
-        .finds(&[("root-differs", Some(at::SIZE - 1))])
+    Vector::of(
+        "chain-right-tree-wrong",
+        "the entries follow each other; the signed root is of another order",
+        &site,
+    )
+    .with("checkpoint", head)
+    .finds(&[("root-differs", Some(at::SIZE - 1))])
 }
 
 fn tree_right_chain_wrong() -> Vector {
@@ -142,6 +174,10 @@ fn tree_right_chain_wrong() -> Vector {
         entry.prev = wrong;
         entry.data = super::ledger_support::raw(r#"{"why":"synchronised"}"#);
     });
-    Vector::of("tree-right-chain-wrong", "the signed root is right; an entry names another one before it", &site)
-        .finds(&[("chain-broken", Some(seq))])
+    Vector::of(
+        "tree-right-chain-wrong",
+        "the signed root is right; an entry names another one before it",
+        &site,
+    )
+    .finds(&[("chain-broken", Some(seq))])
 }

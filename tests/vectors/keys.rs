@@ -1,7 +1,8 @@
 //! Signatures and keys: one of two missing, of the wrong epoch, of a stranger, or in another form.
 
 use data_encoding::BASE64;
-use greffier::core::ledger::note::VerifierKey;
+use greffier::core::ledger::cosignature::{CosignatureKey, cosignature_line, line_text, signed_message};
+use greffier::core::ledger::note::{SignedNote, VerifierKey};
 
 use super::history::rewrite;
 use super::ledger_support::{Key, ORIGIN, Site, raw};
@@ -15,6 +16,7 @@ const SECOND: u8 = 3;
 pub fn all() -> Vec<Vector> {
     let mut all = heads();
     all.extend(announcements());
+    all.extend(witnesses());
     all
 }
 
@@ -46,29 +48,42 @@ fn heads() -> Vec<Vector> {
         new("key-change-unannounced", "the head is signed by an epoch key that no entry announces")
             .with("checkpoint", signed_by(77, at::SIZE))
             .finds(&[("head-signature", None)]),
-        new("head-by-destroyed-key", "the head is signed by the epoch key of the first day, which was destroyed")
-            .with("checkpoint", signed_by(SECOND, at::SIZE))
-            .finds(&[("head-signature", None)]),
+        new(
+            "head-by-destroyed-key",
+            "the head is signed by the epoch key of the first day, which was destroyed",
+        )
+        .with("checkpoint", signed_by(SECOND, at::SIZE))
+        .finds(&[("head-signature", None)]),
         new("head-by-first-key", "the head is signed by the first epoch key of all")
             .with("checkpoint", signed_by(FIRST, at::SIZE))
             .finds(&[("head-signature", None)]),
-        Vector::of("past-by-key-of-today", "a head of the first day, signed with the key of the second", &day())
-            .with("checkpoint", life().head_at(at::STOPPED + 1))
-            .finds(&[("head-signature", None)]),
+        Vector::of(
+            "past-by-key-of-today",
+            "a head of the first day, signed with the key of the second",
+            &day(),
+        )
+        .with("checkpoint", life().head_at(at::STOPPED + 1))
+        .finds(&[("head-signature", None)]),
         new("kept-log-key-alone", "a closing checkpoint is signed by the log key alone")
             .change("checkpoints/16", |bytes| {
                 let text = String::from_utf8(bytes.clone()).unwrap();
                 *bytes = text.lines().take(5).map(|line| format!("{line}\n")).collect::<String>().into();
             })
             .finds(&[("checkpoint-damaged", Some(at::REKEYED))]),
-        new("key-change-signed-by-the-new-key", "the checkpoint that closes an epoch is signed by the next key")
-            .with("checkpoints/16", site.head_at(at::REKEYED + 1))
-            .finds(&[("checkpoint-damaged", Some(at::REKEYED))]),
-        new("signature-of-a-stranger", "a signature line of a key that nobody knows proves nothing and harms nothing")
-            .change("checkpoint", |bytes| {
-                let body = head.split_once("\n\n").unwrap().0.to_owned() + "\n";
-                bytes.extend(stranger_line("witness.example", &stranger, &body).as_bytes());
-            }),
+        new(
+            "key-change-signed-by-the-new-key",
+            "the checkpoint that closes an epoch is signed by the next key",
+        )
+        .with("checkpoints/16", site.head_at(at::REKEYED + 1))
+        .finds(&[("checkpoint-damaged", Some(at::REKEYED))]),
+        new(
+            "signature-of-a-stranger",
+            "a signature line of a key that nobody knows proves nothing and harms nothing",
+        )
+        .change("checkpoint", |bytes| {
+            let body = head.split_once("\n\n").unwrap().0.to_owned() + "\n";
+            bytes.extend(stranger_line("witness.example", &stranger, &body).as_bytes());
+        }),
         new("signature-line-wrong-twice", "a second signature line of the log key that does not match")
             .change("checkpoint", |bytes| {
                 let line = malformed(&line(4), |signature| signature[10] ^= 1);
@@ -77,12 +92,23 @@ fn heads() -> Vec<Vector> {
             .finds(&[("head-signature", None)]),
         new("signature-malleable", "a signature in its other form, s + L: not the one that was made")
             .change("checkpoint", |bytes| {
-                *bytes = head.replace(&line(5), &malformed(&line(5), |signature| add_order(signature))).into();
+                *bytes =
+                    head.replace(&line(5), &malformed(&line(5), |signature| add_order(signature))).into();
             })
             .finds(&[("head-signature", None)]),
+        new("signature-in-pieces", "a signature in two pieces of base64, each with its padding")
+            .change("checkpoint", |bytes| {
+                let (name, base64) =
+                    line(5).trim_end().rsplit_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+                let raw = BASE64.decode(base64.as_bytes()).unwrap();
+                let pieces = BASE64.encode(&raw[..1]) + &BASE64.encode(&raw[1..]);
+                *bytes = head.replace(&line(5), &format!("{name} {pieces}\n")).into();
+            })
+            .finds(&[("head-damaged", None), ("head-missing", None)]),
         new("signature-short", "a signature of 63 bytes")
             .change("checkpoint", |bytes| {
-                *bytes = head.replace(&line(5), &malformed(&line(5), |signature| signature.truncate(63))).into();
+                *bytes =
+                    head.replace(&line(5), &malformed(&line(5), |signature| signature.truncate(63))).into();
             })
             .finds(&[("head-signature", None)]),
     ]
@@ -109,16 +135,36 @@ fn announcements() -> Vec<Vector> {
     let stranger = Key::new(200).public.to_string();
     let own = Site::new().vkey();
     vec![
-        after("epoch-key-reused", "the epoch key announced is the one in force", &Key::new(SECOND).public.to_string()),
+        after(
+            "epoch-key-reused",
+            "the epoch key announced is the one in force",
+            &Key::new(SECOND).public.to_string(),
+        ),
         after("epoch-key-is-log-key", "the epoch key announced is the log key", &own),
-        after("epoch-key-of-another-name", "the epoch key announced has another name", &other_name.to_string()),
-        after("epoch-key-is-none", "the epoch key announced is no verifier key", &format!("{ORIGIN}+00000000+AQ==")),
-        Vector::of("created-for-another-key", "ledger.created names another log key", &created(&|line| line.replace(&own, &stranger)))
-            .finds(&[("head-damaged", None), ("key-announcement", Some(0))]),
-        Vector::of("created-with-log-key-as-epoch-key", "ledger.created announces the log key as epoch key", &{
-            let epoch = Key::new(FIRST).public.to_string();
-            created(&|line| line.replace(&epoch, &own))
-        })
+        after(
+            "epoch-key-of-another-name",
+            "the epoch key announced has another name",
+            &other_name.to_string(),
+        ),
+        after(
+            "epoch-key-is-none",
+            "the epoch key announced is no verifier key",
+            &format!("{ORIGIN}+00000000+AQ=="),
+        ),
+        Vector::of(
+            "created-for-another-key",
+            "ledger.created names another log key",
+            &created(&|line| line.replace(&own, &stranger)),
+        )
+        .finds(&[("head-damaged", None), ("key-announcement", Some(0))]),
+        Vector::of(
+            "created-with-log-key-as-epoch-key",
+            "ledger.created announces the log key as epoch key",
+            &{
+                let epoch = Key::new(FIRST).public.to_string();
+                created(&|line| line.replace(&epoch, &own))
+            },
+        )
         .finds(&[("head-damaged", None), ("key-announcement", Some(0))]),
         Vector::of("created-missing", "the first entry is not ledger.created", &{
             let mut site = Site::new();
@@ -134,13 +180,102 @@ fn announcements() -> Vec<Vector> {
         ]),
         Vector::of("created-twice", "ledger.created stands there a second time", &{
             let mut site = day();
-            let data = format!(r#"{{"origin":"{ORIGIN}","log_key":"{own}","epoch_key":"{}"}}"#, Key::new(9).public);
+            let data =
+                format!(r#"{{"origin":"{ORIGIN}","log_key":"{own}","epoch_key":"{}"}}"#, Key::new(9).public);
             site.add("ledger.created", |entry| {
                 entry.data = raw(&data);
             });
             site
         })
         .finds(&[("event-out-of-place", Some(at::STOPPED + 1)), ("key-announcement", Some(at::STOPPED + 1))]),
+    ]
+}
+
+/// A witness, by the seed of its key.
+fn witness(seed: u8) -> (Key, CosignatureKey) {
+    let key = Key::new(seed);
+    let public = CosignatureKey::new(&format!("witness.example/w{seed}"), key.public.public()).unwrap();
+    (key, public)
+}
+
+/// The line with which a witness cosigns a head.
+fn cosignature(seed: u8, head: &str) -> String {
+    use ed25519_dalek::Signer as _;
+    let (key, public) = witness(seed);
+    let time = 1_781_341_200;
+    let message = signed_message(time, SignedNote::parse(head).unwrap().text());
+    line_text(&cosignature_line(&public, time, &key.private.sign(message.as_bytes()).to_bytes()))
+}
+
+fn witnesses() -> Vec<Vector> {
+    const ONE: u8 = 201;
+    const TWO: u8 = 202;
+    const STRANGER: u8 = 203;
+    let site = life();
+    let head = site.head();
+    let policy = |quorum: &str| {
+        let [one, two] = [ONE, TWO].map(|seed| witness(seed).1);
+        format!(
+            "# Two witnesses.\nlog {}\nwitness one {one}\nwitness two {two}\ngroup them {quorum} one two\nquorum them\n",
+            site.vkey()
+        )
+    };
+    let new = |name, what, quorum, lines: &[String]| {
+        Vector::of(name, what, &site)
+            .with("policy", policy(quorum))
+            .with("checkpoint", head.clone() + &lines.concat())
+    };
+    let (one, two) = (cosignature(ONE, &head), cosignature(TWO, &head));
+    let bad = malformed(&two, |signature| signature[20] ^= 1);
+    vec![
+        new(
+            "sound-cosigned",
+            "both witnesses of the policy cosigned the head",
+            "all",
+            &[one.clone(), two.clone()],
+        ),
+        new(
+            "sound-cosigned-by-one-of-two",
+            "one of two witnesses cosigned the head: enough",
+            "any",
+            &[two.clone()],
+        ),
+        new("cosignature-missing", "no witness cosigned the head", "any", &[])
+            .lacks(&[("quorum-missing", None)]),
+        new(
+            "cosignature-by-a-stranger",
+            "a witness and a stranger cosigned the head, where two witnesses must",
+            "all",
+            &[one.clone(), cosignature(STRANGER, &head)],
+        )
+        .lacks(&[("quorum-missing", None)]),
+        new("cosignature-bad", "the cosignature of a witness does not verify", "any", &[one.clone(), bad])
+            .finds(&[("cosignature-bad", None)]),
+        new(
+            "cosignature-of-another-head",
+            "a witness cosigned another head",
+            "all",
+            &[one.clone(), cosignature(TWO, &day().head())],
+        )
+        .finds(&[("cosignature-bad", None), ("quorum-missing", None)]),
+        new(
+            "cosignature-as-plain-signature",
+            "the key of a witness signed like a log",
+            "all",
+            &[one.clone(), {
+                let body = head.split_once("\n\n").unwrap().0.to_owned() + "\n";
+                stranger_line("witness.example/w202", &Key::new(TWO), &body)
+            }],
+        )
+        .lacks(&[("quorum-missing", None)]),
+        new(
+            "cosigned-but-not-signed",
+            "both witnesses cosigned a head that only the log key signed",
+            "all",
+            &[one, two],
+        )
+        .replace("checkpoint", &(head.lines().nth(5).unwrap().to_owned() + "\n"), "")
+        .finds(&[("head-signature", None)]),
     ]
 }
 
@@ -164,8 +299,8 @@ pub fn malformed(line: &str, change: impl FnOnce(&mut Vec<u8>)) -> String {
 /// s becomes s + L, L the order of the group: the same signature to a verifier that is not strict.
 fn add_order(signature: &mut [u8]) {
     const L: [u8; 32] = [
-        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0, 0,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
     ];
     let mut carry = 0;
     for (byte, add) in signature[32..].iter_mut().zip(L) {

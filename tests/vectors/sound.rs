@@ -11,24 +11,24 @@ pub fn all() -> Vec<Vector> {
     let mut all = vec![
         Vector::of("sound-export", "an export with its details in clear", &site),
         Vector::of("sound-details-sealed", "an export without details", &site).without("details.jsonl"),
-        Vector::of("sound-some-details", "an export that holds only some of the details", &site)
-            .change("details.jsonl", |bytes| {
-                let text = String::from_utf8(bytes.clone()).unwrap();
-                *bytes = text.lines().step_by(2).map(|line| format!("{line}\n")).collect::<String>().into();
-            }),
         Vector::of("sound-one-entry", "a ledger just created", &Site::new()),
         Vector::of("sound-long", "300 entries: a full bundle, a partial one, and a tile of level 1", &long),
-        Vector::of("sound-full-bundle-for-partial", "a full bundle and tile stand in for the partial ones", &day())
-            .change("tile/entries/000.p/14", |bytes| {
-                // What a mirror that went on since would offer.
-                bytes.extend([0, 2, b'{', b'}']);
-            })
-            .rename("tile/entries/000.p/14", "tile/entries/000")
-            .change("tile/0/000.p/14", |bytes| bytes.extend([7; 32]))
-            .rename("tile/0/000.p/14", "tile/0/000"),
+        Vector::of(
+            "sound-full-bundle-for-partial",
+            "a full bundle and tile stand in for the partial ones",
+            &day(),
+        )
+        .change("tile/entries/000.p/14", |bytes| {
+            // What a mirror that went on since would offer.
+            bytes.extend([0, 2, b'{', b'}']);
+        })
+        .rename("tile/entries/000.p/14", "tile/entries/000")
+        .change("tile/0/000.p/14", |bytes| bytes.extend([7; 32]))
+        .rename("tile/0/000.p/14", "tile/0/000"),
         Vector::live("sound-live", "a ledger folder in service: a tail of one batch", &site),
         Vector::live("sound-live-long", "a ledger folder in service: a full bundle and a tail", &long),
-        Vector::of("sound-pinned", "the checkpoint of an earlier visit is met", &long).pinned(&long.kept[1].1),
+        Vector::of("sound-pinned", "the checkpoint of an earlier visit is met", &long)
+            .pinned(&long.kept[1].1),
     ];
     let mut many = Site::new();
     while many.size() < 255 {
@@ -67,7 +67,11 @@ pub fn all() -> Vec<Vector> {
         entry.session = life::SESSION.parse().ok();
         entry.data = raw(r#"{"why":"service-crashed"}"#);
     });
-    all.push(Vector::of("sound-crash", "after a crash a start says so, and an entry that the session was interrupted", &site));
+    all.push(Vector::of(
+        "sound-crash",
+        "after a crash a start says so, and an entry that the session was interrupted",
+        &site,
+    ));
 
     let mut site = morning();
     load_policy(&mut site, life::OTHER_POLICY);
@@ -81,7 +85,11 @@ pub fn all() -> Vec<Vector> {
     let data = r#"{"bundle":0,"destroyed":[[4,256]],"kept":[[3,4]],"generation":1}"#;
     fact(&mut site, "ledger.details-destroyed", data);
     site.details.retain(|(seq, _)| *seq == 3 || *seq >= 256);
-    all.push(Vector::of("sound-details-destroyed", "the details of a bundle are destroyed, and an entry says so", &site));
+    all.push(Vector::of(
+        "sound-details-destroyed",
+        "the details of a bundle are destroyed, and an entry says so",
+        &site,
+    ));
 
     let mut site = day();
     start(&mut site);

@@ -139,7 +139,9 @@ impl Vector {
         let mut lines: Vec<String> = self
             .found
             .iter()
-            .map(|(code, entry)| format!("{code} {}\n", entry.map_or("-".to_owned(), |entry| entry.to_string())))
+            .map(|(code, entry)| {
+                format!("{code} {}\n", entry.map_or("-".to_owned(), |entry| entry.to_string()))
+            })
             .collect();
         lines.sort();
         format!("# {}\nexit {}\n{}", self.what, self.exit, lines.concat())

@@ -11,6 +11,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
+use super::hash::decode_base64;
 use super::note::{MAX_NOTE_BYTES, MAX_SIGNATURES, NoteSignature, SignedNote, VerifierKey, check_name};
 
 /// Signature type of an Ed25519 note signature (signed-note).
@@ -97,9 +98,8 @@ impl FromStr for Vkey {
         check_name(name).map_err(CosignatureError::Key)?;
         let id = HEXLOWER.decode(id.as_bytes()).ok().and_then(|id| <[u8; 4]>::try_from(id).ok());
         let key_id = id.ok_or(CosignatureError::Key("its key id has 8 hexadecimal digits, in lower case"))?;
-        let key = BASE64
-            .decode(key.as_bytes())
-            .map_err(|_| CosignatureError::Key("its last part is not base64"))?;
+        let key =
+            decode_base64(key.as_bytes()).ok_or(CosignatureError::Key("its last part is not base64"))?;
         let Some((&kind, public)) = key.split_first() else {
             return Err(CosignatureError::Key("it holds no key"));
         };

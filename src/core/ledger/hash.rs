@@ -38,6 +38,14 @@ pub fn detail_commitment(line: &[u8]) -> Hash {
     Hash(Sha256::new().chain_update([2]).chain_update(line).finalize().into())
 }
 
+/// The bytes of a base64 text that is written in its one form: padding stands at the end only, though the decoder takes pieces
+/// that are each padded.
+pub(crate) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let end = text.iter().position(|byte| *byte == b'=').unwrap_or(text.len());
+    let padding = text.get(end..).unwrap_or_default();
+    if padding.iter().all(|byte| *byte == b'=') { BASE64.decode(text).ok() } else { None }
+}
+
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&BASE64.encode(&self.0))
@@ -57,7 +65,11 @@ impl FromStr for Hash {
 impl Hash {
     /// From its text; `None` when that is not the base64 of 32 bytes.
     pub fn from_text(text: &[u8; 44]) -> Option<Self> {
-        // 44 characters are 33 bytes, or 32 with one sign of padding.
+        // 44 characters are 33 bytes, or 32 with one sign of padding. It must be the last: the decoder takes pieces that are
+        // each padded, so there would be a second text.
+        if text.last() != Some(&b'=') {
+            return None;
+        }
         let mut bytes = [0; 33];
         let length = BASE64.decode_mut(text, &mut bytes).ok()?;
         let (hash, _) = bytes.split_first_chunk::<32>()?;
@@ -100,5 +112,24 @@ mod tests {
         other.replace_range(42..43, "/");
         assert!(other.parse::<Hash>().is_err());
         assert!(text.trim_end_matches('=').parse::<Hash>().is_err());
+        // Two pieces of base64, each padded as it should be, that together have the same bytes and 44 characters.
+        let hash = leaf_hash(b"x").0;
+        let pieces = BASE64.encode(&hash[..2]) + &BASE64.encode(&hash[2..]);
+        assert_eq!((pieces.len(), BASE64.decode(pieces.as_bytes()).unwrap().as_slice()), (44, &hash[..]));
+        assert!(pieces.parse::<Hash>().is_err());
+        assert!(serde_json::from_str::<Hash>(&format!("\"{pieces}\"")).is_err());
+    }
+
+    #[test]
+    fn base64_has_exactly_one_form() {
+        for good in ["", "AA==", "AAA=", "AAAA", "AAAAAA=="] {
+            assert_eq!(
+                decode_base64(good.as_bytes()).map(|bytes| BASE64.encode(&bytes)).as_deref(),
+                Some(good)
+            );
+        }
+        for bad in ["AA==AA==", "AA==AAAA", "AAA=AAA=", "AB==", "AAAA=", "=", "AA=A", "A", "AA"] {
+            assert!(decode_base64(bad.as_bytes()).is_none(), "{bad}");
+        }
     }
 }

@@ -10,6 +10,8 @@ use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
+use super::hash::decode_base64;
+
 /// Longest note read, in bytes.
 pub const MAX_NOTE_BYTES: usize = 128 * 1024;
 /// Most signature lines read (the specification asks for at least 16).
@@ -210,7 +212,7 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
 fn parse_signature(line: &str) -> Option<NoteSignature> {
     let (name, base64) = line.strip_prefix("— ")?.split_once(' ')?;
     check_name(name).ok()?;
-    let bytes = BASE64.decode(base64.as_bytes()).ok()?;
+    let bytes = decode_base64(base64.as_bytes())?;
     let (key_id, signature) = bytes.split_first_chunk::<4>()?;
     if signature.is_empty() {
         return None;
@@ -267,6 +269,17 @@ mod tests {
         let forged = signature_line(&known.1, &known.0.sign(b"other\n").to_bytes());
         let note = format!("{}{forged}", sign("text\n", &[&known]));
         assert!(matches!(SignedNote::parse(&note).unwrap().verify(&known.1), Err(NoteError::Bad(_))));
+    }
+
+    #[test]
+    fn a_signature_line_has_one_form() {
+        let known = key("a/b", 1);
+        let note = sign("text\n", &[&known]);
+        let bytes = [known.1.key_id().as_slice(), &known.0.sign(b"text\n").to_bytes()].concat();
+        let pieces = BASE64.encode(&bytes[..1]) + &BASE64.encode(&bytes[1..]);
+        let other = note.replace(&BASE64.encode(&bytes), &pieces);
+        assert_ne!(note, other);
+        assert!(SignedNote::parse(&note).is_ok() && SignedNote::parse(&other).is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use data_encoding::BASE64;
 
 use super::checkpoint::{Checkpoint, CheckpointError, MAX_SIZE, SignedCheckpoint};
-use super::hash::{Hash, leaf_hash};
+use super::hash::{Hash, decode_base64, leaf_hash};
 use super::note::{MAX_NOTE_BYTES, SignedNote};
 use super::proof::{MAX_PROOF_HASHES, ProofError, verify_inclusion};
 use super::tail::MAX_DETAIL_BYTES;
@@ -154,7 +154,7 @@ impl FromStr for Receipt {
             .next()
             .and_then(|line| line.strip_prefix("extra "))
             .ok_or(wrong(2, "it has no extra data, so the entry is not here"))?;
-        let extra = BASE64.decode(extra.as_bytes()).map_err(|_| wrong(2, "the extra data is not base64"))?;
+        let extra = decode_base64(extra.as_bytes()).ok_or(wrong(2, "the extra data is not base64"))?;
         let index = lines
             .next()
             .and_then(|line| line.strip_prefix("index "))

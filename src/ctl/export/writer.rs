@@ -53,9 +53,13 @@ impl Writer {
         writeln!(file, "{line}").map_err(|error| WriteError::Io(path, error))
     }
 
-    /// The closing checkpoint of an earlier epoch.
-    pub fn epoch_checkpoint(&mut self, text: &str) -> Result<(), WriteError> {
+    /// The closing checkpoint of an earlier epoch, unless it is of more entries than the head: a key may have changed since
+    /// the head was signed, and a verifier would miss the entries.
+    pub fn epoch_checkpoint(&mut self, text: &str, head: &Checkpoint) -> Result<(), WriteError> {
         let size = read_checkpoint(text)?.size;
+        if size > head.size {
+            return Ok(());
+        }
         self.files.put(&format!("checkpoints/{size}"), size, text.as_bytes())
     }
 
@@ -173,6 +177,20 @@ mod tests {
         export(&dir, 1);
         assert_eq!(dir.metadata().unwrap().permissions().mode() & 0o777, 0o700);
         assert!(matches!(Writer::create(&dir, false), Err(WriteError::Taken(_))));
+    }
+
+    #[test]
+    fn a_closing_checkpoint_beyond_the_head_stays_out() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("out");
+        let mut writer = Writer::create(&dir, false).unwrap();
+        let head = Checkpoint { origin: "a".into(), size: 7, root: empty_hash() };
+        for size in [6, 7, 8] {
+            let text = format!("{}\n\u{2014} a AAAAAAA=\n", Checkpoint { size, ..head.clone() }.body());
+            writer.epoch_checkpoint(&text, &head).unwrap();
+        }
+        let kept = [6, 7, 8].map(|size| dir.join(format!("checkpoints/{size}")).exists());
+        assert_eq!(kept, [true, true, false]);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! Owns its files, which everybody may read. Must never change a byte below a head that was published, and must never
 //! work in a directory that is not one of this ledger.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -94,7 +94,10 @@ impl Published {
         let io = |error| WriteError::Io(dir.to_owned(), error);
         match DirBuilder::new().mode(0o755).create(dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made.map_err(io)?,
+            // Whatever the umask of the caller is.
+            made => {
+                made.and_then(|()| fs::set_permissions(dir, Permissions::from_mode(0o755))).map_err(io)?
+            }
         }
         let lock = lock(dir).map_err(io)?.ok_or_else(|| PublishError::Busy(dir.to_owned()))?;
         let mut this = Self { dir: dir.to_owned(), _lock: lock, head: None, added: 0 };
@@ -107,10 +110,7 @@ impl Published {
                 return Err(PublishError::OtherLedger { dir: dir.to_owned(), found, own });
             }
             // First of all, so that a run that does not end is known for what it is.
-            None => {
-                folders(dir, Path::new("")).map_err(io)?;
-                this.replace("vkey", format!("{own}\n").as_bytes(), Sync::Now)?;
-            }
+            None => this.replace("vkey", format!("{own}\n").as_bytes(), Sync::Now)?,
         }
         this.head = this.read_head(key)?;
         Ok(this)

@@ -37,7 +37,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// No request takes longer than `patience`. Trusts the certificate authorities of the system.
+    /// No request takes longer than `patience`. Trusts the certificate authorities of the system (SSL_CERT_FILE and
+    /// SSL_CERT_DIR name others).
     pub fn new(patience: Duration) -> Self {
         // Roots that cannot be read are missed by a witness whose address needs them: that says so then.
         let roots = rustls_native_certs::load_native_certs().certs;
@@ -54,7 +55,7 @@ impl Client {
             .max_redirects(0)
             .max_response_header_size(MAX_HEADER_BYTES)
             .http_status_as_error(false)
-            // The environment decides nothing here.
+            // A witness has one address, that of the policy.
             .proxy(None)
             .user_agent(concat!("greffierctl/", env!("CARGO_PKG_VERSION")))
             .build();

@@ -1,6 +1,6 @@
 //! From the octets of a file to a policy, line by line.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::super::cosignature::{CosignatureError, Vkey};
 use super::{Group, Key, Log, MAX_ITEMS, MAX_POLICY_BYTES, Member, Octets, TrustError, TrustPolicy, Witness};
@@ -9,12 +9,12 @@ use super::{Group, Key, Log, MAX_ITEMS, MAX_POLICY_BYTES, Member, Octets, TrustE
 #[derive(Default)]
 struct Reading<'a> {
     logs: Vec<Log>,
-    log_keys: HashMap<Vec<u8>, usize>,
+    log_keys: BTreeMap<Vec<u8>, usize>,
     witnesses: Vec<Witness>,
-    witness_keys: HashMap<Vec<u8>, usize>,
+    witness_keys: BTreeMap<Vec<u8>, usize>,
     groups: Vec<Group>,
     /// Witnesses and groups share one namespace. With the line that names it as a member of a group, once one does.
-    names: HashMap<&'a [u8], (Member, Option<usize>)>,
+    names: BTreeMap<&'a [u8], (Member, Option<usize>)>,
     quorum: Option<(Option<Member>, usize)>,
 }
 

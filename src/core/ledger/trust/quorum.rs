@@ -120,10 +120,8 @@ impl TrustPolicy {
             let claimed =
                 note.signatures().iter().any(|it| it.name == key.name() && it.key_id == key.key_id());
             match note.verify(key) {
-                Ok(()) if key.name() == origin => {
-                    if standing == LogStanding::Missing {
-                        standing = LogStanding::Signed(key.to_string());
-                    }
+                Ok(()) if key.name() == origin && standing == LogStanding::Missing => {
+                    standing = LogStanding::Signed(key.to_string());
                 }
                 Err(_) if claimed => *spoiled = true,
                 _ => {}

@@ -140,6 +140,27 @@ fn a_key_of_a_type_that_is_not_checked_counts_as_missing() {
 }
 
 #[test]
+fn the_example_that_is_installed_can_be_read_and_filled_in() {
+    let text = include_str!("../../../../policy/trust-policy.example");
+    assert!(TrustPolicy::parse(text.as_bytes()).unwrap().judge(&checkpoint(&[])).is_valid());
+    let mut keys = [log_key("log.example/a", 99).1.to_string()]
+        .into_iter()
+        .chain((1..).map(|n| witness_key(n).1.to_string()));
+    let fill = |line: &str| {
+        let line = line.strip_prefix('#').filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+        let words = line?.split_whitespace().map(|word| match word.ends_with("+KEY") {
+            true => keys.next().unwrap(),
+            false => word.to_owned(),
+        });
+        Some(words.collect::<Vec<_>>().join(" ") + "\n")
+    };
+    let filled: String = text.lines().filter_map(fill).collect();
+    let policy = TrustPolicy::parse(filled.as_bytes()).unwrap();
+    assert_eq!((policy.logs().len(), policy.witnesses().len()), (1, 3));
+    assert!(policy.judge(&checkpoint(&[1, 3])).is_valid() && !policy.judge(&checkpoint(&[2])).is_valid());
+}
+
+#[test]
 fn names_are_octets() {
     let text = format!("witness caf\u{e9} {}\nquorum caf\u{e9}\n", witness_key(1).1);
     assert!(TrustPolicy::parse(text.as_bytes()).unwrap().judge(&checkpoint(&[1])).is_valid());
