@@ -291,7 +291,7 @@ fn inv4_a_ledger_behind_a_checkpoint_was_rolled_back() {
         found(&check_with(&site, export.path(), std::slice::from_ref(&after)).unwrap()),
         [("rollback", Some(14))]
     );
-    write(export.path(), "checkpoints/12", after.as_bytes());
+    write(export.path(), "checkpoints/15", after.as_bytes());
     assert_eq!(found(&check(&site, export.path())), [("rollback", Some(14))]);
 
     // And one that went on differently.
