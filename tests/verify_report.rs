@@ -38,7 +38,7 @@ fn assert_well_formed(page: &str) {
             "a bare > before {}",
             &rest[start..]
         );
-        let end = start + rest[start..].find('>').expect("a tag that does not end");
+        let end = start + rest[start..].find('>').unwrap();
         let tag = &rest[start + 1..end];
         assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
         match tag.strip_prefix('/') {
