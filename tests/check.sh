@@ -55,6 +55,7 @@ stage 'format' cargo fmt --all --check
 stage 'lints' cargo clippy --locked --all-targets -- -D warnings
 stage 'tests' cargo test --locked --no-fail-fast
 add_cargo_tests
+stage 'second reader' /usr/bin/python3 tests/second_reader.py --kit tests/vectors/ledger
 RUSTDOCFLAGS='-D warnings' stage 'documentation' cargo doc --locked --no-deps
 stage 'verifier alone' verifier_alone
 stage 'end to end' tests/e2e/run.sh

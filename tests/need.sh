@@ -1,14 +1,22 @@
 #!/bin/sh
 # need.sh WHAT command:package...
-# Says in one line what WHAT needs from the distribution, and installs the packages whose command is missing.
+# Says in one line what WHAT needs from the distribution, and installs the packages whose command is missing. A command written
+# module.NAME is a module of the distribution's Python.
 set -eu
 what=$1
 shift
 
+present() {
+    case $1 in
+        module.*) /usr/bin/python3 -c "import ${1#module.}" 2>/dev/null ;;
+        *) command -v "$1" >/dev/null ;;
+    esac
+}
+
 all='' missing=''
 for pair; do
     all="$all ${pair#*:}"
-    command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
+    present "${pair%%:*}" || missing="$missing ${pair#*:}"
 done
 if [ -z "$missing" ]; then
     echo "$what needs these packages of the distribution, all present:$all"

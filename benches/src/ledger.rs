@@ -19,6 +19,9 @@ const PAIRS: usize = 7;
 /// Entries of one run with one caller: four bundles, so what a bundle costs is in it.
 const ENTRIES: u64 = 1024;
 const CALLERS: u64 = 64;
+const RECEIPTS: u64 = 5000;
+/// From one receipt to the next, in entries: no two neighbours share a bundle.
+const STRIDE: u64 = 7919;
 /// Entries of each caller when there are 64.
 const EACH: u64 = 128;
 /// Entries of all callers together, whatever their number.
@@ -88,10 +91,14 @@ pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
     ));
 
     for callers in [1, 16, CALLERS, 256] {
-        let runs = (0..PAIRS).map(|_| Ok(per_second(seconds(|| many(callers))?, TOGETHER / callers * callers)));
+        let runs =
+            (0..PAIRS).map(|_| Ok(per_second(seconds(|| many(callers))?, TOGETHER / callers * callers)));
         let found = median(runs.collect::<Outcome<_>>()?);
         table.add(Row::alone(format!("durable entries, {callers} callers"), "entries/s", found, Goal::Shown));
     }
+
+    let made = median((0..PAIRS).map(|_| receipts(ledger, &writer.opened.reader)).collect::<Outcome<_>>()?);
+    table.add(Row::alone("receipts made, one thread", "receipts/s", made, Goal::Shown));
     writer.close()
 }
 
@@ -124,6 +131,18 @@ fn record(ledger: &Ledger, count: u64) -> Outcome<()> {
         let _entry = ledger.record_blocking(|_| Ok(Proposal::new(draft(), ())))?;
     }
     Ok(())
+}
+
+/// Receipts a second, of entries all over the ledger: most stand in bundles and tiles, the last ones in the tail.
+fn receipts(ledger: &Ledger, reader: &Reader) -> Outcome<f64> {
+    let head = ledger.head();
+    let made = seconds(|| {
+        for n in 0..RECEIPTS {
+            let _receipt = reader.receipt(n * STRIDE % head.size, &head)?;
+        }
+        Ok(())
+    })?;
+    Ok(RECEIPTS as f64 / made)
 }
 
 async fn record_from_many(ledger: &Ledger, callers: u64, each: u64) -> Outcome<()> {

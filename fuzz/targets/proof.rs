@@ -68,7 +68,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             }
             1 => path.insert(place.min(path.len()), LEAVES[usize::from(edit[2]) % MOST]),
             2 if place < path.len() => drop(path.remove(place)),
-            3 if place < path.len() => path.swap(place, usize::from(edit[2]) % right.len().max(1).min(path.len())),
+            3 if place < path.len() => {
+                let other = usize::from(edit[2]) % path.len();
+                path.swap(place, other);
+            }
             4 => told_at = told_at.wrapping_add(u64::from(edit[1]) << (edit[2] % 64)),
             5 => {
                 told_size = told_size.wrapping_add(u64::from(edit[1]) << (edit[2] % 64));
