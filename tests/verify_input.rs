@@ -188,9 +188,9 @@ fn inv10_signed_lines_that_are_bombs_are_findings() {
 #[test]
 fn inv10_entries_as_long_as_they_can_be_fill_no_memory() {
     let mut site = Site::new();
-    // A thousand entries of 65,535 bytes: eight times what may be held.
+    // Some 1,600 entries of 65,535 bytes, on all threads: 100 MiB in all, of which a part may be held.
     let fill = "y".repeat(MAX_ENTRY_BYTES - 400);
-    while site.size() < 1500 {
+    while site.size() < 2500 {
         let seq = site.size();
         site.add("ledger.clock-confirmed", |entry| entry.data = raw(&format!(r#"{{"why":"{seq}"}}"#)));
         if !site.size().is_multiple_of(3) {

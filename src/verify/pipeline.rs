@@ -13,7 +13,7 @@ use super::source::{Feed, Loaded, Reader};
 
 /// Below so many bundles a thread costs more than it saves.
 const FEW_BUNDLES: u64 = 8;
-/// Details waiting in memory before no further bundle is begun.
+/// Bytes of entries and details waiting in memory before no further bundle is begun.
 const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// What reading one bundle gave; `None` where the ledger ends.
@@ -138,6 +138,9 @@ impl<'a> Shared<'a> {
             progress.sizes.insert(n, job.bytes());
             drop(progress);
             let outcome = reader.load(job).map_err(Failure::from);
+            if let Ok(Some(Loaded::Bundle(bundle))) = &outcome {
+                self.lock().sizes.insert(n, bundle.held_bytes());
+            }
             if results.send((n, outcome)).is_err() {
                 return;
             }

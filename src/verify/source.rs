@@ -110,6 +110,11 @@ impl Bundle {
         bundle
     }
 
+    /// About how much memory it holds, in bytes: what entries say is held once more, taken apart.
+    pub fn held_bytes(&self) -> usize {
+        2 * self.bytes.len() + self.details.bytes()
+    }
+
     /// Entry `place` of the bundle and its leaf hash, if it could be split.
     pub fn entry(&self, place: usize) -> Option<(&[u8], Hash)> {
         let (range, leaf) = self.entries.get(place)?;

@@ -100,7 +100,7 @@ impl<'a> Cursor<'a> {
         (number < MAX_SIZE).then_some(number)
     }
 
-    /// The text up to the next quotation mark, which is left behind. An escape in it fits no alphabet of an entry.
+    /// The text up to the next quotation mark, which is read too. An escape in it fits no alphabet of an entry.
     fn text(&mut self) -> Option<&'a str> {
         let length = self.rest.iter().take(MAX_TEXT_BYTES + 1).position(|byte| *byte == b'"')?;
         let (text, rest) = self.rest.split_at_checked(length)?;
