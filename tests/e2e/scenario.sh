@@ -185,7 +185,7 @@ point 'the verifier key on the bus is the line that init printed' test "$(proper
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The ledger for everybody: the publisher, and the client of witnesses, each in its own unit.
-point 'systemd finds nothing wrong with the units' systemd-analyze verify --recursive-errors=no \
+point 'systemd finds nothing wrong with the units' systemd-analyze verify --man=no --recursive-errors=no \
     greffierd.service greffier-publish.service greffier-publish.timer greffier-witness.service greffier-witness.timer \
     greffier-cosigned.service
 point 'the accounts of publisher and witness client are made' \
