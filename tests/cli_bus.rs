@@ -133,6 +133,16 @@ fn retention_prints_the_plan_and_exits_1_when_a_purge_failed() {
 }
 
 #[test]
+fn retention_plan_details_prints_ranges_and_names_nobody() {
+    let service = Service::start(b"", 1);
+    let plan = done(run(&service, CTL, &["retention", "plan", "--details"]));
+    let rows: Vec<&str> = plan.lines().collect();
+    assert_eq!(rows[0], "0\t256\t3\tdestroy\t2026-05-27T10:06:00.000000Z\tthe period has ended");
+    assert_eq!(rows[1], "0\t9\t3\tkeep\t\tthe hold stands");
+    assert_eq!(rows.len(), 2);
+}
+
+#[test]
 fn play_hands_the_recording_to_the_player_and_ends_with_its_exit_code() {
     let service = Service::start(b"the recording", 1);
     let id = RECORDING.to_string();

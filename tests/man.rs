@@ -119,6 +119,7 @@ fn greffier_bus_7_has_every_key_where_it_belongs_and_no_other() {
         ("Seal", &["seal_request"]),
         ("Info", &["session"]),
         ("Plan", &["plan_row"]),
+        ("PlanDetails", &["detail_plan_row"]),
         ("Run", &["run_report"]),
         ("Hold", &["hold_request"]),
         ("Lift", &["lift_request"]),
@@ -159,12 +160,16 @@ fn greffier_bus_7_has_every_error_and_no_other() {
 fn greffier_toml_5_has_every_key_and_no_other() {
     let (code, page) = (source("src/daemon/config.rs"), page("greffier.toml.5"));
     let keys = between(&page, "\n.SH KEYS", "\n.SH ");
-    for (structure, section) in
-        [("Config", "At the top"), ("Bus", "[bus]"), ("Key", "[key]"), ("Limits", "[limits]")]
-    {
+    for (structure, section) in [
+        ("Config", "At the top"),
+        ("Bus", "[bus]"),
+        ("Key", "[key]"),
+        ("Limits", "[limits]"),
+        ("Ledger", "[ledger]"),
+    ] {
         let body = between(&code, &format!("pub struct {structure} {{"), "\n}\n");
         let mut fields = after(body, "    pub ");
-        for table in ["bus", "key", "limits"].iter().filter(|_| structure == "Config") {
+        for table in ["bus", "key", "limits", "ledger"].iter().filter(|_| structure == "Config") {
             assert!(fields.remove(*table), "{table}");
         }
         assert_eq!(tags(between(keys, &format!("\n.SS {section}"), "\n.SS ")), fields, "{section}");
@@ -196,6 +201,9 @@ fn greffier_toml_5_has_the_defaults_of_the_program() {
         ("spool_settle_ms", config.limits.spool_settle_ms.to_string()),
         ("refused_keep", config.limits.refused_keep.to_string()),
         ("min_free_bytes", config.limits.min_free_bytes.to_string()),
+        ("rekey", config.ledger.rekey.to_string()),
+        ("heartbeat", config.ledger.heartbeat.to_string()),
+        ("details_keep", config.ledger.details_keep.to_string()),
     ] {
         let text = of(key);
         let said = text.rsplit_once("efault").map_or(text.as_str(), |(_, said)| said);

@@ -152,6 +152,13 @@ impl Period {
     pub fn seconds(seconds: u32) -> Self {
         Self(jiff::Span::new().seconds(i64::from(seconds)))
     }
+    /// Its length in seconds, rounded down, counted from the beginning of 1970; `u64::MAX` when it is beyond the calendar.
+    /// For waiting, where a day more or less does not matter.
+    pub fn about_seconds(&self) -> u64 {
+        let start = jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
+        let seconds = start.checked_add(self.0).map(|end| end.timestamp().as_second());
+        seconds.ok().and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(u64::MAX)
+    }
 }
 impl PartialEq for Period {
     /// Equal when written alike: `P1M` and `P30D` are two periods.

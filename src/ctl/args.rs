@@ -34,6 +34,8 @@ const EXIT_CODES: &str =
 pub enum Command {
     /// Set up a new archive: directories, keys, configuration (as root, without the service)
     Init(InitArgs),
+    /// Look at the archive while the service is stopped (as root)
+    Doctor(DoctorArgs),
     /// Say whether the service is ready, and if not, why
     Status,
     /// Ask the service to read its policy again
@@ -82,6 +84,17 @@ pub struct InitArgs {
     /// Where locks and the second checkpoint go while the service runs
     #[arg(long, value_name = "DIR", default_value = "/run/greffier")]
     pub run_dir: PathBuf,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Go on with a ledger that was put back from a backup; the ledger will say so
+    #[arg(long)]
+    pub accept_restore: bool,
+    /// The configuration of the service
+    #[arg(long, value_name = "PATH", default_value = "/etc/greffier/greffier.toml")]
+    pub config: PathBuf,
 }
 
 /// `seal`.
@@ -162,7 +175,11 @@ pub enum HoldCommand {
 #[derive(Debug, Subcommand)]
 pub enum RetentionCommand {
     /// Show what a run would do now, and why; changes nothing
-    Plan,
+    Plan {
+        /// Show what happens to the personal parts of the ledger instead
+        #[arg(long)]
+        details: bool,
+    },
     /// Purge what is due
     Run,
     /// Say that the wall clock is right after it jumped; until then nothing is purged

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod doctor;
 mod export;
 mod init;
 mod ledger;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli, bus_from_environment: Option<String>) -> u8 {
     let bus = bus.or(bus_from_environment);
     let result = match command {
         Command::Init(args) => init::init(&args, form, bus.as_deref()),
+        Command::Doctor(args) => doctor::doctor(&args, form),
         Command::Policy(PolicyCommand::Check { path }) => policy::check(&path, form),
         Command::Ledger(LedgerCommand::Publish { dir, cosigned: Some(file), policy }) => {
             publish::cosigned(form, &dir, &file, policy.as_deref())
@@ -82,7 +84,10 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
             retention::hold(bus, form, &retention::NewHold { id, kind, ground, reference, review }).await
         }
         Command::Hold(HoldCommand::Lift { hold, ground }) => retention::lift(bus, &hold, ground).await,
-        Command::Retention(RetentionCommand::Plan) => retention::plan(bus, form).await,
+        Command::Retention(RetentionCommand::Plan { details: false }) => retention::plan(bus, form).await,
+        Command::Retention(RetentionCommand::Plan { details: true }) => {
+            retention::plan_details(bus, form).await
+        }
         Command::Retention(RetentionCommand::Run) => retention::run(bus, form).await,
         Command::Retention(RetentionCommand::ConfirmClock) => retention::confirm_clock(bus).await,
         Command::Ledger(LedgerCommand::Log { from, count }) => ledger::log(bus, form, from, count).await,
@@ -102,7 +107,7 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
         // Handled without the service, above.
         #[cfg(feature = "witness")]
         Command::Ledger(LedgerCommand::Witness { .. }) => Ok(2),
-        Command::Init(_) | Command::Policy(_) => Ok(2),
+        Command::Init(_) | Command::Policy(_) | Command::Doctor(_) => Ok(2),
     }
 }
 

@@ -35,6 +35,17 @@ pub async fn plan(bus: &Connection, form: Form) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// Prints what happens to the personal parts of the ledger.
+pub async fn plan_details(bus: &Connection, form: Form) -> Result<u8, Failure> {
+    let rows = RetentionProxy::new(bus).await?.plan_details().await?;
+    let rows: Vec<Map<String, Value>> = rows.iter().map(fields::to_json).collect();
+    print(&terminal::rows(form, &["first", "end", "details", "action", "due", "why"], &rows))?;
+    if rows.is_empty() {
+        eprintln!("The ledger holds no personal part.");
+    }
+    Ok(0)
+}
+
 /// Purges what is due, and prints the numbers. Exit code 1 when something could not be purged.
 pub async fn run(bus: &Connection, form: Form) -> Result<u8, Failure> {
     let done = fields::to_json(&RetentionProxy::new(bus).await?.run().await?);

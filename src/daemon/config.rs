@@ -3,10 +3,12 @@
 //! Owns its keys and defaults (`policy/greffier.toml.init` is the commented form). An unknown key is an error. Must
 //! never open anything but the file itself.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::core::event::{DetailRule, Event};
 use crate::core::time::Period;
 
 /// The configuration of the service.
@@ -37,6 +39,9 @@ pub struct Config {
     /// Bounds.
     #[serde(default)]
     pub limits: Limits,
+    /// The ledger.
+    #[serde(default)]
+    pub ledger: Ledger,
 }
 
 /// `[bus]`
@@ -92,6 +97,56 @@ impl Default for Limits {
         }
     }
 }
+
+/// `[ledger]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ledger {
+    /// The epoch key changes at each start, and this long after it changed last.
+    pub rekey: Period,
+    /// While the service runs, an entry is written at least this often.
+    pub heartbeat: Period,
+    /// Details are destroyed this long after all that they tell of has ended.
+    pub details_keep: Period,
+    /// The same for single events, by name.
+    pub details_keep_for: BTreeMap<String, Period>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        let period = |text: &str, seconds| text.parse().unwrap_or(Period::seconds(seconds));
+        Self {
+            rekey: period("P1D", 86_400),
+            heartbeat: period("PT1H", 3600),
+            details_keep: period("P1Y", 366 * 86_400),
+            details_keep_for: BTreeMap::new(),
+        }
+    }
+}
+
+impl Ledger {
+    /// What is wrong with a value.
+    fn wrong(&self) -> Option<&'static str> {
+        let carries = |name: &String| {
+            Event::LIST.iter().any(|(event, rule)| event == name && *rule != DetailRule::Forbidden)
+        };
+        if !(1..=MOST_SECONDS).contains(&self.rekey.about_seconds()) {
+            return Some("ledger.rekey must be between a second and a year");
+        }
+        if !(1..=MOST_SECONDS).contains(&self.heartbeat.about_seconds()) {
+            return Some("ledger.heartbeat must be between a second and a year");
+        }
+        if !self.details_keep_for.keys().all(carries) {
+            return Some(
+                "ledger.details_keep_for names what is no event with a detail; greffier-ledger(5) lists them",
+            );
+        }
+        None
+    }
+}
+
+/// A year.
+const MOST_SECONDS: u64 = 366 * 86_400;
 
 fn default_policy() -> PathBuf {
     "/etc/greffier/policy.toml".into()
@@ -161,6 +216,9 @@ impl Config {
         if config.limits.spool_settle_ms > 3_600_000 {
             return value("limits.spool_settle_ms is more than an hour (3600000)");
         }
+        if let Some(what) = config.ledger.wrong() {
+            return value(what);
+        }
         Ok(config)
     }
 
@@ -184,7 +242,28 @@ mod tests {
         assert_eq!(config.limits.session_max.to_string(), "PT1H");
         assert_eq!(config.limits.refused_keep.to_string(), "P7D");
         assert_eq!(config.second_checkpoint(), Path::new("/run/greffier/checkpoint"));
+        assert_eq!(config.ledger.rekey.to_string(), "P1D");
+        assert_eq!(config.ledger.heartbeat.to_string(), "PT1H");
+        assert_eq!(config.ledger.details_keep.to_string(), "P1Y");
         assert!(config.bus.polkit && !config.bus.allow_switched_user);
+    }
+
+    #[test]
+    fn periods_of_the_ledger_are_checked() {
+        let with =
+            |line: &str| parse(&format!("origin = \"a\"\n[key]\ncredential = \"x\"\n[ledger]\n{line}"));
+        let config = with("details_keep_for = { \"access.opened\" = \"P3Y\" }").unwrap();
+        assert_eq!(config.ledger.details_keep_for["access.opened"].to_string(), "P3Y");
+        for bad in [
+            "rekey = \"PT0S\"",
+            "heartbeat = \"P2Y\"",
+            "details_keep = \"a year\"",
+            "details_keep_for = { \"access.peeked\" = \"P3Y\" }",
+            "details_keep_for = { \"purge.done\" = \"P3Y\" }",
+            "keep = \"P1Y\"",
+        ] {
+            assert!(with(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

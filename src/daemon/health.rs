@@ -30,6 +30,10 @@ pub enum Part {
     Catalogue,
     /// A recording is damaged.
     Store,
+    /// Details of the ledger could not be destroyed.
+    Details,
+    /// The epoch key could not be changed.
+    Rekey,
 }
 
 /// State and reason, as the bus tells them.

@@ -6,8 +6,10 @@
 
 mod clock;
 pub mod config;
+mod details;
 mod errors;
 mod health;
+mod heartbeat;
 mod holds;
 mod ingest;
 pub mod ledger;
@@ -18,6 +20,7 @@ mod policy;
 mod projection;
 mod purge;
 mod recover;
+mod rekey;
 mod run;
 mod seal;
 mod search;

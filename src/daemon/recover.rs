@@ -1,7 +1,8 @@
 //! What a start finds undone, and how each is brought to an end: by the same code as normal work.
 //!
 //! In order: sessions that the crash cut are interrupted · half key slots decided by the ledger · purges whose key is gone
-//! finished, all others taken back · objects and slots without an entry removed · entries without object or key recorded as
+//! finished, all others taken back · details of which the ledger says that they are
+//! destroyed · objects and slots without an entry removed · entries without object or key recorded as
 //! damaged. Everything here is done before anybody can ask for anything. Must never remove what an entry names.
 
 use std::collections::BTreeSet;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use super::errors::chain;
 use super::health::Part;
 use super::ingest::spool_file;
-use super::ledger::Proposal;
+use super::ledger::{Proposal, detail_slot_in_force};
 use super::service::Service;
 use crate::core::event::{Because, Draft, Event, StoreDamaged, Subject};
 use crate::core::format::slot::SlotKind;
@@ -50,7 +51,8 @@ pub(super) fn plan(
                 let id = RecordingId::from_bytes(slot.id);
                 state.recording(&id).is_some_and(|recording| !recording.purging)
             }
-            SlotKind::Detail | SlotKind::Log | SlotKind::Epoch | SlotKind::Subject => true,
+            SlotKind::Detail => detail_slot_in_force(state, &slot.id),
+            SlotKind::Log | SlotKind::Epoch | SlotKind::Subject => true,
         };
         if wanted {
             undone.repair.push(slot.clone());
@@ -136,6 +138,7 @@ impl Service {
         }
         self.slots.wipe_remains()?;
         self.settle_purges()?;
+        self.settle_details()?;
         for id in undone.remove {
             log::info!("an unfinished recording {id} is removed; its file is still in the spool");
             self.take_back(id);
@@ -164,14 +167,5 @@ impl Service {
             Ok(Proposal::new(Draft::fact(event).about(subject), ()))
         });
         recorded.map(|_| ())
-    }
-
-    /// Destroys the epoch keys that the ledger has left behind.
-    pub(super) fn destroy_old_epoch_keys(&self, current: &[u8; 16]) {
-        for id in self.slots.list(SlotKind::Epoch).iter().filter(|id| *id != current) {
-            if let Err(error) = self.slots.destroy(SlotKind::Epoch, id) {
-                log::error!("an old epoch key could not be destroyed: {}", chain(&error));
-            }
-        }
     }
 }

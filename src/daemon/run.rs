@@ -17,6 +17,7 @@ use super::health::{Health, Part};
 use super::ledger::second_place::SecondPlace;
 use super::ledger::{OpenError, OpenLedger, Proposal};
 use super::projection::{Follow, Projection};
+use super::rekey::RekeyError;
 use super::service::Service;
 use super::sessions::{End, Sessions};
 use super::{ingest, recover, serve};
@@ -25,7 +26,7 @@ use crate::core::format::slot::{SlotId, SlotKind};
 use crate::core::ledger::note::VerifierKey;
 use crate::core::policy::{House, Policy};
 use crate::shell::clock::SystemClock;
-use crate::shell::crypt::{MasterKey, Secret, Signer};
+use crate::shell::crypt::{MasterKey, Signer};
 use crate::shell::disk::catalogue::{Catalogue, CatalogueError};
 use crate::shell::disk::durable::DiskError;
 use crate::shell::disk::ledger_files::read_bounded;
@@ -79,6 +80,9 @@ pub enum Fatal {
         /// Why.
         source: zbus::Error,
     },
+    /// The epoch key.
+    #[error("the key that signs cannot be changed")]
+    Rekey(#[source] RekeyError),
     /// Recovery.
     #[error("the store could not be reconciled with the ledger: {0}")]
     Recovery(String),
@@ -216,6 +220,7 @@ pub(super) async fn assemble(
         sessions: Sessions::default(),
         health,
         purging: tokio::sync::Mutex::default(),
+        details: tokio::sync::Mutex::default(),
         loading: tokio::sync::Mutex::default(),
         clock_sound: Mutex::new(found_sound),
         retention_changed: Notify::new(),
@@ -230,7 +235,7 @@ pub(super) async fn assemble(
         config,
     });
 
-    rekey(&service).await?;
+    service.rekey().await.map_err(Fatal::Rekey)?;
     record_start(&service, &state).await?;
     let reconciling = service.clone();
     let reconciled = tokio::task::spawn_blocking(move || {
@@ -292,27 +297,6 @@ fn identity(config: &Config, state_dir: &StateDir) -> Result<VerifierKey, Fatal>
         return Err(Fatal::Identity(message));
     }
     Ok(key)
-}
-
-/// A new epoch key at each start: durable in its slot, announced under the old one, the old one destroyed.
-async fn rekey(service: &Arc<Service>) -> Result<(), Fatal> {
-    let secret = Secret::generate()?;
-    let signer = Signer::new(&secret);
-    let id = epoch_id(&signer.public());
-    service.slots.create(SlotKind::Epoch, id, &secret)?;
-    service.ledger.rekey(signer).await.map_err(|refusal| Fatal::Recovery(refusal.to_string()))?;
-    service.destroy_old_epoch_keys(&id);
-    Ok(())
-}
-
-/// The slot id of an epoch key: the first 16 bytes of SHA-256(public key).
-fn epoch_id(public: &[u8; 32]) -> SlotId {
-    let mut digest = crate::shell::crypt::BulkSha256::new();
-    digest.update(public);
-    let digest = digest.finish().0;
-    let mut id = [0; 16];
-    id.iter_mut().zip(digest).for_each(|(slot, byte)| *slot = byte);
-    id
 }
 
 async fn record_start(service: &Arc<Service>, before: &crate::core::state::State) -> Result<(), Fatal> {

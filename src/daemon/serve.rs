@@ -86,12 +86,15 @@ pub(super) async fn show_holds(service: &Arc<Service>) {
     }
 }
 
-/// Starts the tasks that follow ledger, progress, retention, clock, state and refusals.
+/// Starts the tasks that follow ledger, progress, retention, details, keys, heartbeat, clock, state and refusals.
 pub(super) fn spawn_followers(service: &Arc<Service>) {
     tokio::spawn(service.clone().follow_ledger());
     tokio::spawn(service.clone().follow_progress());
     tokio::spawn(service.clone().follow_expiry());
     tokio::spawn(service.clone().follow_retention());
+    tokio::spawn(service.clone().follow_details());
+    tokio::spawn(service.clone().follow_rekey());
+    tokio::spawn(service.clone().follow_heartbeat());
     tokio::spawn(service.clone().follow_clock());
     tokio::spawn(follow_condition(service.clone()));
     tokio::spawn(follow_refusals(service.clone()));

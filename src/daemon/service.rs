@@ -17,10 +17,11 @@ use super::sessions::Sessions;
 use crate::core::ids::{HoldId, RecordingId, SessionId};
 use crate::core::policy::{House, Policy};
 use crate::core::refusal::Refusal;
+use crate::core::retention::DetailFacts;
 use crate::core::time::Moment;
 use crate::shell::bus::archive::{
-    Answer, Archive, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow, RunReport,
-    SealRequest, SessionInfo, Status,
+    Answer, Archive, DetailPlanRow, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow,
+    RunReport, SealRequest, SessionInfo, Status,
 };
 use crate::shell::bus::caller::Caller;
 use crate::shell::bus::interfaces::Desk;
@@ -43,6 +44,8 @@ pub struct Service {
     pub(super) health: Arc<Health>,
     /// Held while purges run.
     pub(super) purging: tokio::sync::Mutex<()>,
+    /// The details that are there, as folded so far; held while some are destroyed.
+    pub(super) details: tokio::sync::Mutex<DetailFacts>,
     /// Held while a policy is loaded.
     pub(super) loading: tokio::sync::Mutex<()>,
     /// When the wall clock was last found sound, or its doubt recorded.
@@ -159,6 +162,10 @@ impl Archive for Service {
     async fn run(&self, caller: Caller) -> Answer<RunReport> {
         let (me, person) = self.person(caller).await?;
         me.run_for(person).await
+    }
+    async fn plan_details(&self, caller: Caller) -> Answer<Vec<DetailPlanRow>> {
+        let (me, person) = self.person(caller).await?;
+        me.plan_details_for(person).await
     }
     async fn confirm_clock(&self, caller: Caller) -> Answer<()> {
         let (me, person) = self.person(caller).await?;

@@ -1,5 +1,7 @@
 //! The daemon without a bus: what may cross, and which answers must be alike.
 
+mod upkeep;
+
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -93,10 +95,19 @@ fn set_up(dir: &Path) -> (Config, StateDir) {
 
 /// Runs `test` on an archive with one recording of `entrance`.
 fn with_archive<F: Future<Output = ()>>(test: impl FnOnce(Archive, RecordingId) -> F) {
+    with_archive_of(|_| (), test);
+}
+
+/// The same with another configuration.
+fn with_archive_of<F: Future<Output = ()>>(
+    configure: impl FnOnce(&mut Config),
+    test: impl FnOnce(Archive, RecordingId) -> F,
+) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let dir = tempfile::tempdir().unwrap();
-        let (config, state) = set_up(dir.path());
+        let (mut config, state) = set_up(dir.path());
+        configure(&mut config);
         let Assembled { service, .. } = assemble(config, &state, &Environment::default()).await.unwrap();
         let id = seal(&service, dir.path()).await;
         test(Archive { dir, _state: state, service }, id).await;

@@ -18,8 +18,8 @@ use greffier::core::ledger::tree::{Frontier, root_of};
 use greffier::core::refusal::{Refusal, RefusalKind};
 use greffier::core::time::Timestamp;
 use greffier::shell::bus::archive::{
-    Answer, Archive, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow, RunReport,
-    SealRequest, SessionInfo, Status,
+    Answer, Archive, DetailPlanRow, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow,
+    RunReport, SealRequest, SessionInfo, Status,
 };
 use greffier::shell::bus::caller::{Caller, Callers};
 use greffier::shell::bus::interfaces::{
@@ -175,6 +175,20 @@ impl Archive for Fake {
     async fn plan(&self, _: Caller) -> Answer<Vec<PlanRow>> {
         let (action, why) = ("purge".into(), "older than 15 days".into());
         Ok(vec![PlanRow { recording: RECORDING, action, due: at("2026-05-27T10:06:00Z"), why }])
+    }
+    async fn plan_details(&self, _: Caller) -> Answer<Vec<DetailPlanRow>> {
+        let row = |end, action: &str, why: &str, due| DetailPlanRow {
+            first: 0,
+            end,
+            details: 3,
+            action: action.into(),
+            due,
+            why: why.into(),
+        };
+        Ok(vec![
+            row(256, "destroy", "the period has ended", Some(at("2026-05-27T10:06:00Z"))),
+            row(9, "keep", "the hold stands", None),
+        ])
     }
     async fn run(&self, _: Caller) -> Answer<RunReport> {
         Ok(RunReport { purged: 2, held: 1, failed: 1, blocked: None })

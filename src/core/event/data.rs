@@ -70,7 +70,7 @@ data! {
     LedgerRestored {
         /// `behind`: this ledger had fewer entries than were known; `beside`: it has other entries.
         why: String,
-        /// Entries of the restored ledger: the number of this entry.
+        /// Entries of the restored ledger.
         size: u64,
         /// Entries of the signed head that the place outside it knew.
         known_size: u64,
@@ -173,7 +173,7 @@ data! {
     }
     /// `access.searched`.
     Searched {
-        /// `search`, `describe`, `plan` or `session`.
+        /// `search`, `describe`, `details`, `plan` or `session`.
         what: String,
         /// Sources searched; empty when one recording was asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]

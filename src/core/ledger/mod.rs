@@ -9,6 +9,7 @@ pub mod hash;
 pub mod note;
 pub mod proof;
 pub mod receipt;
+pub mod restore;
 pub mod tail;
 pub mod tile;
 pub mod tree;

@@ -1,3 +1,4 @@
-//! Registers: state machines folded from events. This version keeps one, the holds.
+//! Registers: state machines folded from events. This version keeps the holds; and the rule for heartbeats.
 
+pub mod heartbeat;
 pub mod holds;

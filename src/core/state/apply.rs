@@ -39,6 +39,10 @@ impl State {
             Event::LedgerStopped(_) => self.set(|state| state.running = false),
             Event::LedgerClockSuspect(_) => self.set(|state| state.clock_suspect = true),
             Event::LedgerClockConfirmed(_) => self.set(|state| state.clock_suspect = false),
+            Event::LedgerRestored(restored) if restored.size > record.seq => {
+                Err(Contradiction::OutOfPlace("it names more entries than there are"))
+            }
+            Event::LedgerRestored(restored) => self.set(|state| state.restored = Some(restored.clone())),
             Event::LedgerDetailsDestroyed(destroyed) => self.destroy_details(record.seq, destroyed),
             Event::PolicyLoaded(_) => {
                 self.set(|state| state.policy = record.policy.map(|digest| (digest, record.seq)))
@@ -73,7 +77,6 @@ impl State {
             Event::LedgerRekeyed(_)
             | Event::LedgerHeartbeat(_)
             | Event::LedgerRecovered(_)
-            | Event::LedgerRestored(_)
             | Event::LedgerRead(_)
             | Event::LedgerProved(_)
             | Event::PolicyRefused(_)

@@ -15,7 +15,7 @@ pub use violation::{Rule, Violation};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::core::event::{SourceFacts, SpoolFile};
+use crate::core::event::{LedgerRestored, SourceFacts, SpoolFile};
 use crate::core::ids::{ClassId, Digest, Kind, RecordingId, SessionId, SourceId};
 use crate::core::register::holds::Holds;
 use crate::core::retention::LastSeen;
@@ -84,6 +84,7 @@ pub struct State {
     sessions: BTreeMap<SessionId, OpenSession>,
     purges_by_day: BTreeMap<i64, u64>,
     details: DestroyedDetails,
+    restored: Option<LedgerRestored>,
 }
 
 impl State {
@@ -152,6 +153,10 @@ impl State {
     /// The sessions that run.
     pub fn sessions(&self) -> &BTreeMap<SessionId, OpenSession> {
         &self.sessions
+    }
+    /// The last time that the ledger was put back from a backup.
+    pub fn restored(&self) -> Option<&LedgerRestored> {
+        self.restored.as_ref()
     }
     /// Which details are destroyed for good.
     pub fn destroyed_details(&self) -> &DestroyedDetails {

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::batch::Stored;
-use super::read::{WhenMissing, detail_secret};
+use super::read::detail_secret;
 use super::writer::BUNDLE;
 use crate::core::ledger::details::encode_details;
 use crate::core::ledger::hash::Hash;
@@ -71,7 +71,7 @@ impl DetailSlots {
     pub(super) fn secret(&self, n: u64) -> Result<Secret, SlotError> {
         // What a panic left half made is a slot that does not open, and is made again.
         let _alone = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        detail_secret(&self.slots, n, WhenMissing::Create)
+        detail_secret(&self.slots, n)
     }
 }
 

@@ -7,10 +7,12 @@
 mod archive;
 mod batch;
 mod evidence;
+mod expire;
 mod fold;
 mod open;
 mod proofs;
 mod read;
+mod restore;
 mod rollover;
 pub mod second_place;
 mod writer;
@@ -18,6 +20,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use expire::{DetailFiles, ExpireError, detail_slot_in_force};
 pub use open::{OpenError, OpenLedger, Opened};
 pub use read::{Line, Reader};
 pub use writer::{Desk, Keys};

@@ -15,12 +15,14 @@ use super::archive::DetailSlots;
 use super::batch::Batch;
 use super::fold::{BundleError, Fold, Tail};
 use super::read::{Reader, Recent};
+use super::restore::known_head;
 use super::writer::{DetailKeys, Keys, Writer};
-use super::{Availability, Committed, Head, Ledger, Shared, evidence};
+use super::{Availability, Committed, Head, Ledger, Shared, evidence, restore};
 use crate::core::event::{Draft, Event, LedgerCreated, LedgerRecovered, Record};
 use crate::core::ledger::epoch::EpochKeys;
 use crate::core::ledger::hash::{Hash, empty_hash};
 use crate::core::ledger::note::VerifierKey;
+use crate::core::ledger::restore::{KnownHead, Standing, judge_order};
 use crate::core::ledger::tail::{self, TailError, TailHeader};
 use crate::core::ledger::tile::{MAX_BUNDLE_BYTES, entries_path};
 use crate::core::ledger::tree::Frontier;
@@ -103,7 +105,8 @@ pub enum OpenError {
     /// The second place, a kept checkpoint or a bundle knows a later or another ledger.
     #[error(
         "the ledger was rolled back: it has {size} entries, but {} was written when it had {seen}{beside}. \
-         If the ledger was restored on purpose, move that file away and start again; whoever keeps later checkpoints will see it",
+         If it was put back from a backup on purpose, run `greffierctl doctor --accept-restore`; the ledger will say so, and whoever \
+         keeps later checkpoints will see it",
         path.display()
     )]
     RolledBack {
@@ -134,6 +137,11 @@ impl OpenLedger {
         let failed = |error| OpenError::Io(dir.clone(), error);
         let second = evidence::signed_head(&self.second_place, &self.log_key)
             .map_err(|error| OpenError::Io(self.second_place.clone(), error))?;
+        let order = restore::read_order(&files).map_err(failed)?;
+        // What an administrator gave up is not held against the ledger, if the order is for this ledger: judged below.
+        let given_up = second.as_ref().filter(|seen| order.is_some_and(|it| it.known == known_head(seen)));
+        let given_up = given_up.map(|seen| seen.size);
+        let second = second.filter(|_| given_up.is_none());
         let bytes = files.read_tail().map_err(failed)?;
         let created = bytes.is_none();
         if created && files.read(&entries_path(0, None), MAX_BUNDLE_BYTES as u64).map_err(failed)?.is_some() {
@@ -166,6 +174,11 @@ impl OpenLedger {
         if let Some(seen) = second.filter(|_| !fold.second_matches) {
             let beside = if seen.size <= size { ", with another content" } else { "" };
             return Err(OpenError::RolledBack { size, seen: seen.size, beside, path: self.second_place });
+        }
+        let here = KnownHead { size, root: fold.frontier.root() };
+        let standing = order.map(|order| (judge_order(&order, here, fold.state.restored()), order));
+        if let Some(seen) = given_up.filter(|_| standing.is_some_and(|(it, _)| it == Standing::Foreign)) {
+            return Err(OpenError::RolledBack { size, seen, beside: "", path: self.second_place });
         }
         if known.size > size {
             return Err(OpenError::RolledBack { size, seen: known.size, beside: "", path: known.path });
@@ -218,6 +231,9 @@ impl OpenLedger {
             writer.create().map_err(failed)?;
         } else {
             writer.take_up(&fold.epochs, end, dropped_bytes).map_err(failed)?;
+        }
+        if let Some((standing, order)) = standing {
+            writer.carry_out(&order, standing, &self.second_place).map_err(failed)?;
         }
         let root = writer.frontier.root().0;
         let ledger = Ledger { jobs, shared };
@@ -275,7 +291,7 @@ impl Writer {
     }
 
     /// A new tail with everything durable since the base, and with this entry.
-    fn new_tail_with(&mut self, event: Event) -> std::io::Result<()> {
+    pub(super) fn new_tail_with(&mut self, event: Event) -> std::io::Result<()> {
         let mut batch = Batch::default();
         self.stage(&mut batch).append(Draft::fact(event)).map_err(std::io::Error::other)?;
         batch.checkpoint = self.sign();

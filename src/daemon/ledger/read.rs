@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use super::Ledger;
 use super::batch::Stored;
+use super::expire::{DetailFiles, Sealed, detail_slot};
 use super::writer::BUNDLE;
 use crate::core::format::slot::SlotKind;
 use crate::core::ledger::details::{MAX_DETAILS_FILE_BYTES, parse_details};
 use crate::core::ledger::tile::{MAX_BUNDLE_BYTES, details_path, entries_path, parse_bundle};
-use crate::shell::crypt::{DetailCipher, Secret};
+use crate::shell::crypt::Secret;
 use crate::shell::disk::ledger_files::LedgerDir;
 use crate::shell::disk::slots::{KeySlots, SlotError};
 
@@ -113,15 +114,31 @@ impl Reader {
     /// The detail line of an entry in clear; `None` when it has none, or when its key is destroyed.
     pub fn detail(&self, line: &Line) -> io::Result<Option<Vec<u8>>> {
         let Some(sealed) = &line.detail else { return Ok(None) };
-        let secret = match detail_secret(&self.slots, line.seq / BUNDLE, WhenMissing::Fail) {
-            Ok(secret) => secret,
-            Err(SlotError::NotFound) => return Ok(None),
-            Err(error) => return Err(io::Error::other(error)),
-        };
-        let opened = DetailCipher::new(&secret, self.log_id).open_detail(line.seq, sealed);
-        opened
-            .map(Some)
-            .map_err(|_| damaged(&format!("the detail of entry {}", line.seq), "it does not open"))
+        let keys = self.detail_files();
+        match keys.open_detail(line.seq, sealed)? {
+            Sealed::Opened(detail) => return Ok(Some(detail)),
+            Sealed::NoKey => return Ok(None),
+            Sealed::OtherKey => {}
+        }
+        // Details of its bundle were destroyed since the line was read: it is gone, or encrypted anew.
+        let again = self.bundle_of(line.seq)?.into_iter().find(|other| other.seq == line.seq);
+        let Some(sealed) = again.and_then(|line| line.detail) else { return Ok(None) };
+        match keys.open_detail(line.seq, &sealed)? {
+            Sealed::Opened(detail) => Ok(Some(detail)),
+            Sealed::NoKey => Ok(None),
+            Sealed::OtherKey => {
+                Err(damaged(&format!("the detail of entry {}", line.seq), "it does not open"))
+            }
+        }
+    }
+
+    /// The files and keys of details, to destroy some.
+    pub fn detail_files(&self) -> DetailFiles {
+        DetailFiles::new(self.files.clone(), self.slots.clone(), self.log_id)
+    }
+    /// Keeps a signed head in `checkpoints/`. One that is there already must be the same.
+    pub fn keep_checkpoint(&self, size: u64, checkpoint: &str) -> io::Result<()> {
+        self.files.write_once(&format!("checkpoints/{size}"), checkpoint.as_bytes())
     }
 
     /// The closing heads of earlier key epochs, oldest first: at most `take`, without the first `skip`.
@@ -143,24 +160,18 @@ impl Reader {
 
 const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
 
-/// Whether a missing detail key is made or reported.
-pub(super) enum WhenMissing {
-    Create,
-    Fail,
-}
-
-/// The key of the details of bundle `n`, from its slot.
-pub(super) fn detail_secret(slots: &KeySlots, n: u64, missing: WhenMissing) -> Result<Secret, SlotError> {
-    let id = u128::from(n).to_be_bytes();
-    match (slots.open_secret(SlotKind::Detail, &id), missing) {
-        (Err(SlotError::NotFound), WhenMissing::Create) => {
+/// The first key of the details of bundle `n`, from its slot; made durable there when it is missing.
+pub(super) fn detail_secret(slots: &KeySlots, n: u64) -> Result<Secret, SlotError> {
+    let id = detail_slot(n, 0);
+    match slots.open_secret(SlotKind::Detail, &id) {
+        Err(SlotError::NotFound) => {
             let secret = Secret::generate().map_err(SlotError::Randomness)?;
             // What an earlier attempt left when the disk failed under it; it never covered a detail.
             slots.destroy(SlotKind::Detail, &id)?;
             slots.create(SlotKind::Detail, id, &secret)?;
             Ok(secret)
         }
-        (found, _) => found,
+        found => found,
     }
 }
 

@@ -4,11 +4,13 @@
 mod clock;
 mod damage;
 mod every_call;
+mod expire;
 mod failure;
 mod group;
 mod model;
 mod proofs;
 mod rekey;
+mod restore;
 mod rollover;
 mod torn;
 

@@ -152,6 +152,23 @@ pub struct PlanRow {
     pub why: String,
 }
 
+/// One line of a plan of what happens to details of the ledger.
+#[derive(Debug, Clone)]
+pub struct DetailPlanRow {
+    /// The first entry.
+    pub first: u64,
+    /// The entry after the last.
+    pub end: u64,
+    /// How many details between them it is about.
+    pub details: u64,
+    /// `destroy` or `keep`.
+    pub action: String,
+    /// When the first of them is due; absent while something that they tell of has not ended.
+    pub due: Option<Timestamp>,
+    /// Why.
+    pub why: String,
+}
+
 /// What a run of the retention did.
 #[derive(Debug, Clone, Default)]
 pub struct RunReport {
@@ -220,6 +237,8 @@ pub trait Archive: Send + Sync + 'static {
     ) -> impl Future<Output = Answer<SessionInfo>> + Send;
     /// What a run of the retention would do now.
     fn plan(&self, caller: Caller) -> impl Future<Output = Answer<Vec<PlanRow>>> + Send;
+    /// What would happen to the details of the ledger now.
+    fn plan_details(&self, caller: Caller) -> impl Future<Output = Answer<Vec<DetailPlanRow>>> + Send;
     /// Runs the retention.
     fn run(&self, caller: Caller) -> impl Future<Output = Answer<RunReport>> + Send;
     /// Trusts the wall clock again.

@@ -69,6 +69,8 @@ pub trait Session {
 pub trait Retention {
     /// What a run would do now, and why.
     fn plan(&self) -> zbus::Result<Vec<Fields>>;
+    /// What happens to the details of the ledger.
+    fn plan_details(&self) -> zbus::Result<Vec<Fields>>;
     /// Purges what is due.
     fn run(&self) -> zbus::Result<Fields>;
     /// Trusts the wall clock again after a jump.

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use zbus::wire::{OwnedVariant, Variant};
 
 use super::archive::{
-    Filter, HoldRequest, OpenRequest, PlanRow, RecordingRow, RunReport, SealRequest, SessionInfo, Status,
+    DetailPlanRow, Filter, HoldRequest, OpenRequest, PlanRow, RecordingRow, RunReport, SealRequest,
+    SessionInfo, Status,
 };
 use crate::core::event::{Detail, HoldKind};
 use crate::core::ids::Kind;
@@ -226,6 +227,21 @@ pub fn plan_row(row: PlanRow) -> Dict {
         ("due", row.due.to_string().into()),
         ("why", row.why.into()),
     ])
+}
+
+/// A row of `Retention.PlanDetails`.
+pub fn detail_plan_row(row: DetailPlanRow) -> Dict {
+    let mut reply = dict([
+        ("first", row.first.into()),
+        ("end", row.end.into()),
+        ("details", row.details.into()),
+        ("action", row.action.into()),
+        ("why", row.why.into()),
+    ]);
+    if let Some(due) = row.due {
+        reply.extend(dict([("due", due.to_string().into())]));
+    }
+    reply
 }
 
 /// The reply of `Retention.Run`.

@@ -76,6 +76,50 @@ impl LedgerDir {
         folders.iter().try_for_each(|folder| durable::sync_dir(folder)).map_err(io::Error::other)
     }
 
+    /// Replaces a file, or makes it: durable when this returns. Only for what no acknowledged entry rests on.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let (folder, file) = folder_below(&self.path, name)?;
+        durable::write_file_atomic(&folder, file, bytes).map_err(io::Error::other)
+    }
+
+    /// Gives a file the name of another in the same folder, whose place it takes. `false` when there is no such file.
+    pub fn rename_over(&self, from: &str, to: &str) -> io::Result<bool> {
+        let (from, to) = (self.path(from), self.path(to));
+        let there = from.try_exists()?;
+        if there {
+            call(Op::Rename, &to, || std::fs::rename(&from, &to))?;
+        }
+        // Also when it was there no more: whoever renamed it may have ended before that was durable.
+        sync_parent(&to)?;
+        Ok(there)
+    }
+
+    /// Removes a file, durably. `false` when there is none.
+    pub fn remove(&self, name: &str) -> io::Result<bool> {
+        let path = self.path(name);
+        let there = path.try_exists()?;
+        if there {
+            call(Op::Remove, &path, || std::fs::remove_file(&path))?;
+        }
+        sync_parent(&path)?;
+        Ok(there)
+    }
+
+    /// The first `bytes` bytes of the tail, fewer when it is shorter; `None` when there is no tail. That this is the tail
+    /// is durable when this returns.
+    pub fn read_tail_header(&self, bytes: u64) -> io::Result<Option<Vec<u8>>> {
+        match File::open(self.path("tail")) {
+            Ok(file) => {
+                let mut header = Vec::new();
+                file.take(bytes).read_to_end(&mut header)?;
+                durable::sync_dir(&self.path).map_err(io::Error::other)?;
+                Ok(Some(header))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The names in a folder below `ledger/`; empty when there is none.
     pub fn list(&self, name: &str) -> io::Result<Vec<String>> {
         match std::fs::read_dir(self.path(name)) {
@@ -150,6 +194,13 @@ fn folder_below<'a>(root: &Path, name: &'a str) -> io::Result<(PathBuf, &'a str)
             if next.is_dir() { next } else { durable::make_dir(&folder, step).map_err(io::Error::other)? };
     }
     Ok((folder, file))
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent.is_dir() => durable::sync_dir(parent).map_err(io::Error::other),
+        _ => Ok(()),
+    }
 }
 
 /// The blocks of a tail to come: allocated, zeroed, synced, and not yet named so.

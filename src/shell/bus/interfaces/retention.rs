@@ -21,6 +21,15 @@ impl<A: Archive> RetentionInterface<A> {
         Ok(rows.into_iter().map(wire::plan_row).collect())
     }
 
+    /// What happens to the details of the ledger: rows of `first t`, `end t`, `details t`, `action s` (`destroy`, `keep`),
+    /// `why s` and, where it can be said, `due s`.
+    #[zbus(out_args("rows"))]
+    async fn plan_details(&self, #[zbus(header)] header: Header<'_>) -> Result<Vec<Dict>, BusError> {
+        let rows =
+            self.0.run(&header, |archive, caller| async move { archive.plan_details(caller).await }).await?;
+        Ok(rows.into_iter().map(wire::detail_plan_row).collect())
+    }
+
     /// Destroys what is due, and returns `purged t`, `held t`, `failed t` and, when nothing may be purged, `blocked s`.
     #[zbus(out_args("report"))]
     async fn run(&self, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
