@@ -46,7 +46,9 @@ fn altered(bytes: &[u8]) {
 
 fn verify(text: &str) {
     let (ledger, head) = &*GOOD;
-    if let Ok(checkpoint) = SignedCheckpoint::verify(text, &ledger.log_key, &ledger.epoch_key) {
-        assert_eq!(checkpoint, *head, "only this one was signed");
+    // Signatures are dear, and of a head that is as it was there is nothing to prove.
+    if SignedCheckpoint::read(text).is_ok_and(|(other, _)| other != *head) {
+        let verified = SignedCheckpoint::verify(text, &ledger.log_key, &ledger.epoch_key);
+        assert!(verified.is_err(), "nobody signed this");
     }
 }

@@ -49,8 +49,9 @@ fn judge(receipt: &Receipt) {
     }
     let ledger = &GOOD.0;
     let index = usize::try_from(receipt.index()).expect("below the size");
-    // Only signatures are dear: they come last, as for any reader.
-    if SignedCheckpoint::verify(receipt.checkpoint(), &ledger.log_key, &ledger.epoch_key).is_ok() {
-        assert_eq!(ledger.lines.get(index).map(Vec::as_slice), Some(receipt.entry()), "only this was signed");
+    // Signatures are dear, and of an entry that is as it was there is nothing to prove.
+    if ledger.lines.get(index).map(Vec::as_slice) != Some(receipt.entry()) {
+        let verified = SignedCheckpoint::verify(receipt.checkpoint(), &ledger.log_key, &ledger.epoch_key);
+        assert!(verified.is_err(), "nobody signed this");
     }
 }

@@ -16,6 +16,7 @@ mod ledger_support;
 
 mod conduct;
 mod damage;
+mod format;
 mod history;
 mod keys;
 mod life;
@@ -34,6 +35,7 @@ fn all() -> Vec<Vector> {
     all.extend(history::all());
     all.extend(keys::all());
     all.extend(conduct::all());
+    all.extend(format::all());
     all
 }
 
