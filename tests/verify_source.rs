@@ -52,7 +52,10 @@ fn program(stdin: &[u8], more: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn summary(verdict: &Verdict) -> (Vec<(&'static str, Option<u64>)>, u8, u64, u64) {
+/// Findings, exit code, entries, details matched.
+type Said = (Vec<(&'static str, Option<u64>)>, u8, u64, u64);
+
+fn summary(verdict: &Verdict) -> Said {
     (found(verdict), verdict.exit_code(), verdict.summary.entries, verdict.summary.details_matched)
 }
 
