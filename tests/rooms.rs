@@ -33,8 +33,9 @@ const PURE_CRATES: [&str; 9] =
 const NETWORK: [&str; 3] = ["rustls", "rustls_native_certs", "ureq"];
 const NETWORK_FOLDER: [&str; 2] = ["ctl", "witness"];
 
-/// Crates that the verifier may use besides: arguments, and archives with the unlinked file that one is unpacked to.
-const VERIFIER_CRATES: [&str; 4] = ["clap", "ruzstd", "tar", "tempfile"];
+/// Crates that the verifier may use besides: arguments, escaped HTML, and archives with the unlinked file that
+/// one is unpacked to.
+const VERIFIER_CRATES: [&str; 5] = ["clap", "maud", "ruzstd", "tar", "tempfile"];
 
 /// What of `std` has effects. `std::time::Duration` alone is a number.
 const EFFECTS: [&str; 9] =

@@ -6,7 +6,7 @@ mod ledger_support;
 
 use greffier::core::ledger::entry::Outcome;
 use ledger_support::story::{
-    RECORDING, SHA256, check, confirm, found, found_in, hold, open, plan, purge, seal, session_event, story,
+    LATEST, check, confirm, found, found_in, hold, open, plan, purge, seal, seal_until, session_event, story,
 };
 use ledger_support::{Site, raw};
 
@@ -79,13 +79,7 @@ fn what_was_never_sealed_or_is_gone_cannot_be_opened_or_purged() {
 #[test]
 fn no_purge_before_its_earliest_time() {
     let mut site = Site::new();
-    site.add("recording.sealed", |entry| {
-        entry.recording = RECORDING.parse().ok();
-        entry.source = "entrance".parse().ok();
-        entry.data = raw(&format!(
-            r#"{{"kind":"call","start":"2026-05-12T09:00:00.000000Z","end":"2026-05-12T09:10:00.000000Z","class":"short","bytes":9,"sha256":"{SHA256}","media":"audio/wav","earliest":"2026-06-12T10:00:00.000000Z","latest":"2026-07-12T10:00:00.000000Z"}}"#
-        ));
-    });
+    seal_until(&mut site, LATEST, LATEST);
     plan(&mut site);
     let seq = purge(&mut site);
     assert_eq!(found_in(&site), [("purge-early", Some(seq))]);

@@ -60,16 +60,18 @@ fn a_flipped_bit_exits_1_and_names_the_entry() {
 }
 
 #[test]
-fn json_is_one_object_a_line_and_the_result_comes_last() {
+fn json_is_one_object_with_verdict_findings_and_figures() {
     let export = exported(&site());
     fs::remove_file(export.path().join("tile/0/000")).unwrap();
     let (code, out, _) = verify(export.path(), &["--json"]);
-    let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(code, 3);
-    assert_eq!((&lines[0]["type"], &lines[0]["code"]), (&"finding".into(), &"tile-missing".into()));
-    let result = lines.last().unwrap();
-    assert_eq!((&result["verdict"], &result["entries"]), (&"incomplete".into(), &301.into()));
-    assert_eq!(result["head"]["size"], 301);
+    assert_eq!((code, out.lines().count()), (3, 1));
+    let object: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&object["verdict"], &object["entries"]), (&"incomplete".into(), &301.into()));
+    assert_eq!((&object["head"]["size"], &object["counts"]["tile-missing"]), (&301.into(), &1.into()));
+    let finding = &object["findings"][0];
+    assert_eq!((&finding["code"], &finding["class"]), (&"tile-missing".into(), &"incomplete".into()));
+    assert!(finding["entry"].is_null() && finding["sentence"].is_string());
+    assert_eq!(object["statistics"]["events"]["ledger.clock-confirmed"]["done"], 300);
 }
 
 #[test]

@@ -349,6 +349,8 @@ async fn stop(running: Running, orderly: bool) {
     let _no_manager = systemd::stopping();
     service.stopping.send_replace(true);
     service.end_sessions(service.sessions.which(|_| true), End::ServiceStopped).await;
+    // Those that were ending by themselves have left the table already; their entries come before the stop too.
+    let _ended = service.sessions.all_ended().await;
     // A purge under way ends first: it holds this.
     let _purged = service.purging.lock().await;
     serve::record_last_refusals(&service).await;

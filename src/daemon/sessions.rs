@@ -74,6 +74,7 @@ impl Service {
 
     /// Ends a session, once: cuts the descriptor, records the account, tells the owner.
     pub(super) async fn end_session(self: &Arc<Self>, id: SessionId, end: End) {
+        let _ending = self.sessions.ending().await;
         // Before it leaves the table: what is not in the table can read nothing, so a purge need not look further.
         if let Some(mount) = self.mount() {
             mount.stop(&id);

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use super::files::Source;
 use super::ledger::{Failure, Options};
 use super::receipt::ReceiptKeys;
+use super::report::Format;
 use crate::core::ledger::note::{MAX_NOTE_BYTES, VerifierKey};
 use crate::core::ledger::trust::MAX_POLICY_BYTES;
 use crate::core::time::Timestamp;
@@ -28,6 +29,8 @@ pub struct Args {
 pub enum Command {
     /// Check a ledger folder, a published directory or an export
     Ledger(LedgerArgs),
+    /// Check it likewise, and write a report that others can read
+    Report(ReportArgs),
     /// Check a receipt: one entry, its proof, the signed head
     Receipt(ReceiptArgs),
     /// Check one bundle of entries by itself: form and chain, without signatures
@@ -105,6 +108,29 @@ pub struct LedgerArgs {
     /// One JSON object: the verdict, the findings, the figures
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pub ledger: LedgerArgs,
+    /// How the report is written, on standard output
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// The same as `--format html`: one page that needs nothing else
+    #[arg(long, conflicts_with_all = ["format", "json"])]
+    html: bool,
+}
+
+impl ReportArgs {
+    /// The format asked for; `--json` is one too.
+    pub fn format(&self) -> Format {
+        match self.format {
+            _ if self.html => Format::Html,
+            _ if self.ledger.json => Format::Json,
+            format => format,
+        }
+    }
 }
 
 impl LedgerArgs {

@@ -171,3 +171,9 @@ pub(super) fn duration(micros: i64) -> String {
         (None, _) => "0 s".into(),
     }
 }
+
+/// A time without the fractions that nobody reads, UTC.
+pub(super) fn when(time: Timestamp) -> String {
+    let text = time.to_string();
+    text.get(..19).map_or_else(|| text.clone(), |text| text.replace('T', " "))
+}

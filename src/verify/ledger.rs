@@ -67,7 +67,7 @@ impl Options {
     }
 
     /// What messages call the source.
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match &self.source {
             Source::Path(path) => path.display().to_string(),
             Source::Stdin => "standard input".into(),

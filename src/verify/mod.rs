@@ -16,6 +16,7 @@ mod ledger;
 mod pipeline;
 mod print;
 mod receipt;
+mod report;
 mod single;
 mod source;
 mod statistics;
@@ -32,25 +33,43 @@ use clap::Parser as _;
 pub use files::{Files, Source};
 pub use findings::{Class, Code, Finding, Report};
 pub use ledger::{Failure, Options, Summary, Verdict, verify_ledger};
-pub use statistics::{Day, Gap, GapKind, PolicyAct, PolicyChange, Statistics, Tally};
+pub use report::{About, Format, report};
+pub use statistics::{Day, Gap, GapKind, OfSource, PolicyAct, PolicyChange, Statistics, Tally};
 
-use args::{Args, Command};
+use args::{Args, Command, LedgerArgs};
 
 /// The whole program: arguments, check, output. Exit 0 sound, 1 findings, 2 cannot read or wrong usage, 3 incomplete.
 pub fn run() -> ExitCode {
-    let arguments = match Args::parse().command {
-        Command::Ledger(arguments) => arguments,
-        Command::Receipt(arguments) => return receipt::run(&arguments),
-        Command::Bundle(arguments) => return bundle::run(&arguments),
-    };
-    let json = arguments.json;
-    let outcome = arguments.into_options().and_then(|options| verify_ledger(&options));
+    match Args::parse().command {
+        Command::Ledger(arguments) => {
+            let json = arguments.json;
+            check(arguments, json, |verdict, _| print::verdict(verdict, json))
+        }
+        Command::Receipt(arguments) => receipt::run(&arguments),
+        Command::Bundle(arguments) => bundle::run(&arguments),
+        Command::Report(arguments) => {
+            let format = arguments.format();
+            let json = format == Format::Json;
+            check(arguments.ledger, json, |verdict, about| report::print(verdict, about, format))
+        }
+    }
+}
+
+fn check(
+    arguments: LedgerArgs,
+    json: bool,
+    say: impl FnOnce(&Verdict, &About) -> std::io::Result<()>,
+) -> ExitCode {
+    let outcome = arguments.into_options().and_then(|options| {
+        let verdict = verify_ledger(&options)?;
+        Ok((verdict, About::of(&options)))
+    });
     let printed = match &outcome {
-        Ok(verdict) => print::verdict(verdict, json),
+        Ok((verdict, about)) => say(verdict, about),
         Err(failure) => print::failure(failure, json),
     };
     match (printed, outcome) {
-        (Ok(()), Ok(verdict)) => ExitCode::from(verdict.exit_code()),
+        (Ok(()), Ok((verdict, _))) => ExitCode::from(verdict.exit_code()),
         _ => ExitCode::from(2),
     }
 }

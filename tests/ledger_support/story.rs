@@ -37,33 +37,46 @@ pub fn load_policy(site: &mut Site, digest: &str) -> u64 {
 pub fn register(site: &mut Site, event: &str) -> u64 {
     site.add(event, |entry| {
         entry.source = "entrance".parse().ok();
-        entry.data = raw(r#"{"kind":"footage","purposes":["safety"],"class":"short"}"#);
+        entry.data = raw(r#"{"kind":"footage","purposes":["safety","training"],"class":"short"}"#);
     })
 }
 
 pub fn seal(site: &mut Site) -> u64 {
+    seal_until(site, "2026-05-12T10:00:00.000000Z", LATEST)
+}
+
+/// Latest time of the recording that [`seal`] seals: a month after the start.
+pub const LATEST: &str = "2026-06-12T10:00:00.000000Z";
+
+pub fn seal_until(site: &mut Site, earliest: &str, latest: &str) -> u64 {
     begin(site);
     site.sealed_micros = site.time_micros + 1_000_000;
     site.add("recording.sealed", |entry| {
         entry.recording = RECORDING.parse().ok();
         entry.source = "entrance".parse().ok();
         entry.data = raw(&format!(
-            r#"{{"kind":"footage","start":"2026-05-12T09:00:00.000000Z","end":"2026-05-12T09:10:00.000000Z","class":"short","bytes":9,"sha256":"{SHA256}","media":"video/mp4","earliest":"2026-05-12T10:00:00.000000Z","latest":"2026-06-12T10:00:00.000000Z"}}"#
+            r#"{{"kind":"footage","start":"2026-05-12T09:00:00.000000Z","end":"2026-05-12T09:10:00.000000Z","class":"short","bytes":9,"sha256":"{SHA256}","media":"video/mp4","earliest":"{earliest}","latest":"{latest}"}}"#
         ));
     })
 }
 
 pub fn open(site: &mut Site, outcome: Outcome) -> u64 {
+    open_for(site, "safety", outcome)
+}
+
+/// An opening for an hour.
+pub fn open_for(site: &mut Site, purpose: &str, outcome: Outcome) -> u64 {
     begin(site);
+    let until = Timestamp::from_micros(site.time_micros + 3_600_000_000).unwrap();
     site.add_with_detail("access.opened", "who", |entry| {
         entry.outcome = outcome;
         entry.recording = RECORDING.parse().ok();
         entry.source = "entrance".parse().ok();
         entry.session = SESSION.parse().ok().filter(|_| outcome == Outcome::Granted);
         entry.reason = "theft".parse().ok();
-        entry.purpose = "safety".parse().ok().filter(|_| outcome == Outcome::Granted);
+        entry.purpose = purpose.parse().ok().filter(|_| outcome == Outcome::Granted);
         entry.data = match outcome {
-            Outcome::Granted => raw(r#"{"mode":"seek","until":"2026-05-12T11:00:00.000000Z"}"#),
+            Outcome::Granted => raw(&format!(r#"{{"mode":"seek","until":"{until}"}}"#)),
             _ => raw(r#"{"mode":"seek"}"#),
         };
     })
@@ -82,6 +95,16 @@ pub fn hold(site: &mut Site, event: &str) -> u64 {
         let kind = if event == "hold.placed" { r#","kind":"judicial""# } else { "" };
         entry.data = raw(&format!(r#"{{"hold":"{HOLD}"{kind}}}"#));
     })
+}
+
+/// Lets whole hours pass without an entry.
+pub fn hours(site: &mut Site, hours: i64) {
+    site.time_micros += hours * 3_600_000_000;
+}
+
+/// An event of the service itself, with its data.
+pub fn fact(site: &mut Site, event: &str, data: &str) -> u64 {
+    site.add(event, |entry| entry.data = raw(data).filter(|_| data != "{}"))
 }
 
 pub fn plan(site: &mut Site) -> u64 {

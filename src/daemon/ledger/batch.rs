@@ -56,6 +56,9 @@ impl Staging<'_> {
 
     /// Appends one draft and folds it. A draft that contradicts the state is our fault, and leaves no trace.
     pub(super) fn append(&mut self, draft: Draft) -> Result<u64, Refusal> {
+        if self.writer.stopped {
+            return Err(super::stopped());
+        }
         self.try_append(draft).map_err(|error| {
             log::error!("an entry could not be made: {}", crate::daemon::errors::chain(error.as_ref()));
             if self.writer.key_missing { super::unavailable() } else { Refusal::internal() }
@@ -92,6 +95,7 @@ impl Staging<'_> {
         writer.frontier.push(leaf);
         writer.prev = leaf;
         self.batch.stored.push(Stored { line: line.into(), detail, leaf });
+        self.writer.stopped = matches!(record.event, Event::LedgerStopped(_));
         self.batch.records.push(record);
         Ok(seq)
     }

@@ -224,6 +224,7 @@ impl OpenLedger {
             committed: committed_to,
             closing_due: false,
             key_missing: false,
+            stopped: false,
             interrupt: Vec::new(),
         };
         let state = writer.state.clone();

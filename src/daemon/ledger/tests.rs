@@ -39,7 +39,7 @@ use crate::shell::crypt::{MasterKey, Secret, Signer};
 use crate::shell::disk::fault::{Faults, Watch, watch};
 use crate::shell::disk::ledger_files::LedgerDir;
 use crate::shell::disk::slots::KeySlots;
-use crate::verify::{Class, Options, Source, verify_ledger};
+use crate::verify::{Class, Code, Options, Source, verify_ledger};
 
 const ORIGIN: &str = "example.org/greffier";
 

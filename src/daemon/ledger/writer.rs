@@ -105,6 +105,8 @@ pub(super) struct Writer {
     pub(super) closing_due: bool,
     /// No key could be made durable for the details of the next bundle.
     pub(super) key_missing: bool,
+    /// `ledger.stopped` is staged: nothing may follow it, whatever is still on its way.
+    pub(super) stopped: bool,
     /// Granted in a batch that was in doubt, and not yet ended by an entry.
     pub(super) interrupt: Vec<Subject>,
     /// Writes full bundles; started when the first is full.

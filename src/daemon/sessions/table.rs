@@ -91,6 +91,8 @@ pub struct Sessions {
     live: Mutex<HashMap<SessionId, Live>>,
     /// Cut while the ledger was closed: their last entry is still owed.
     owed: Mutex<Vec<(SessionId, Live, fuse::Usage)>>,
+    /// Held by each end under way, from before it leaves the table until its entry is durable or owed.
+    ending: tokio::sync::RwLock<()>,
 }
 
 impl Sessions {
@@ -113,6 +115,14 @@ impl Sessions {
     /// How many run for one user.
     pub fn count_of(&self, uid: u32) -> usize {
         self.table().values().filter(|live| live.owner_uid == uid).count()
+    }
+    /// To be held while a session ends.
+    pub async fn ending(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
+        self.ending.read().await
+    }
+    /// Waits for every end under way; none begins while the answer is held.
+    pub async fn all_ended(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        self.ending.write().await
     }
     pub(super) fn take(&self, id: &SessionId) -> Option<Live> {
         self.table().remove(id)

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Findings, Seen, duration};
+use super::{Findings, Seen, duration, when};
 use crate::core::event::{Event, PurgeDone};
 use crate::core::ids::{HoldId, RecordingId};
 use crate::core::state::{Recording, State};
@@ -129,7 +129,7 @@ impl Retention {
         let time = seen.time();
         if time < recording.earliest {
             let sentence =
-                format!("recording {id} was purged before {}, its earliest time", recording.earliest);
+                format!("recording {id} was purged before {}, its earliest time", when(recording.earliest));
             found.push((Code::PurgeEarly, sentence));
         }
         let differs = [
@@ -182,8 +182,11 @@ impl Retention {
             let late_micros = self.late_micros(*id, recording, at);
             if late_micros > GRACE_MICROS {
                 statistics.overdue += 1;
-                let sentence =
-                    format!("recording {id} was due {} before {at} and is not purged", duration(late_micros));
+                let sentence = format!(
+                    "recording {id} was due {} before {} and is not purged",
+                    duration(late_micros),
+                    when(at)
+                );
                 report.add(Code::PurgeLate, self.lives.get(id).map(|life| life.sealed_by_entry), sentence);
             } else if state.clock_suspect() {
                 paused += 1;
@@ -197,8 +200,11 @@ impl Retention {
         }
         for (id, hold) in state.holds().iter() {
             if let Some(review) = hold.review.filter(|review| *review < at) {
-                let sentence =
-                    format!("hold {id} on recording {} was to be reviewed by {review}", hold.recording);
+                let sentence = format!(
+                    "hold {id} on recording {} was to be reviewed by {}",
+                    hold.recording,
+                    when(review)
+                );
                 report.add(Code::HoldReviewDue, self.holds.get(id).copied(), sentence);
             }
         }

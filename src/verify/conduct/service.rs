@@ -3,7 +3,7 @@
 //! Time within a run is measured by the clock since boot, which nobody sets. Entries that a start writes before it says so
 //! (`ledger.recovered`, `ledger.rekeyed`, `ledger.clock-suspect`, `ledger.restored`) count for neither run until it does.
 
-use super::{Findings, Seen, duration};
+use super::{Findings, Seen, duration, when};
 use crate::core::event::Event;
 use crate::core::time::{BootId, Timestamp};
 use crate::verify::findings::{Code, Report};
@@ -22,7 +22,7 @@ pub(super) struct Service {
     start_missed: bool,
     /// How often at least this run writes, as it announced.
     interval_micros: Option<i64>,
-    /// The last entry that surely belongs to a run.
+    /// The last entry that surely belongs to a run: none that a start may have written.
     last: Option<Written>,
     /// The last entry of all.
     last_entry: Option<Written>,
@@ -93,7 +93,7 @@ impl Service {
             }
             _ => {}
         }
-        if !by_start || self.run == Some(record.boot) && self.pending.is_none() {
+        if !by_start {
             self.last = Some(now);
         }
         self.last_entry = Some(now);
@@ -216,5 +216,5 @@ fn silence(gap: &Gap) -> String {
 }
 
 fn from_to(gap: &Gap) -> String {
-    format!("from {} to {} ({})", gap.from, gap.to, duration(gap.to.micros_since(gap.from)))
+    format!("from {} to {} ({})", when(gap.from), when(gap.to), duration(gap.to.micros_since(gap.from)))
 }
