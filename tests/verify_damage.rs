@@ -9,6 +9,10 @@
     clippy::panic,
     reason = "a test that cannot go on fails"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a seed from the clock, a soak by the environment, and how long it took"
+)]
 #![allow(clippy::cast_possible_truncation, reason = "a few hundred entries")]
 
 mod ledger_support;

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on fails"
 )]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hundred entries")]
+#![allow(clippy::disallowed_methods, reason = "the environment says whether to write")]
 #![cfg(test)]
 
 #[path = "../ledger_support/mod.rs"]

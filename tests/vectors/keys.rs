@@ -238,7 +238,7 @@ fn witnesses() -> Vec<Vector> {
             "sound-cosigned-by-one-of-two",
             "one of two witnesses cosigned the head: enough",
             "any",
-            &[two.clone()],
+            std::slice::from_ref(&two),
         ),
         new("cosignature-missing", "no witness cosigned the head", "any", &[])
             .lacks(&[("quorum-missing", None)]),
