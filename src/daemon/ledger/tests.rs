@@ -144,7 +144,6 @@ impl Site {
         let findings = verdict.report.findings();
         // The drafts here are those of the writer's own tests: no source is registered, no policy loaded, no plan run.
         let of_drafts = [
-            Code::OutcomeWrong,
             Code::SourceUnregistered,
             Code::AccessWithoutPolicy,
             Code::AccessUnfounded,
@@ -269,7 +268,7 @@ fn plain(text: impl Into<String>) -> Draft {
 /// One with a detail.
 fn detailed(text: impl Into<String>) -> Draft {
     let detail = Detail { text: Some(text.into()), ..Detail::default() };
-    Draft::fact(Event::PolicyRefused(Nothing {})).with_detail(detail)
+    Draft::fact(Event::PolicyRefused(Nothing {})).outcome(Outcome::Denied).with_detail(detail)
 }
 fn confirmed() -> Draft {
     Draft::fact(Event::LedgerClockConfirmed(Because { why: "test".into() }))

@@ -1,7 +1,7 @@
 //! What the ledger does by itself: details expire, the epoch key changes, heartbeats.
 
 use super::*;
-use crate::core::event::{Nothing, Record};
+use crate::core::event::{Nothing, Outcome, Record};
 use crate::core::ledger::entry::Entry;
 use crate::core::state::State;
 use crate::verify::{Class, Options, Source, verify_ledger};
@@ -21,7 +21,8 @@ impl Archive {
     }
     async fn say(&self, text: &str) {
         let detail = Detail { text: Some(text.into()), ..Detail::default() };
-        let draft = Draft::fact(Event::PolicyRefused(Nothing {})).with_detail(detail);
+        let draft =
+            Draft::fact(Event::PolicyRefused(Nothing {})).outcome(Outcome::Denied).with_detail(detail);
         let _recorded = self.service.ledger.record(move |_| Ok(Proposal::new(draft, ()))).await.unwrap();
     }
     async fn state(&self) -> State {

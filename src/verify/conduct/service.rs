@@ -80,7 +80,8 @@ impl Service {
                 if let Some(since) = recovered.since {
                     let gap =
                         Gap { kind: GapKind::Unwritable, from: since, to: now.time, entry: Some(seen.seq) };
-                    if since > now.time {
+                    // The clock may have fallen meanwhile, which the entry before this one says.
+                    if since > now.time && !seen.state.clock_suspect() {
                         let sentence = "it says that nothing could be written since a time that had not come";
                         found.push((Code::DataImplausible, sentence.into()));
                     }

