@@ -7,15 +7,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signature, VerifyingKey};
-use sha2::{Digest as _, Sha256};
 
 use super::hash::decode_base64;
-use super::note::{MAX_NOTE_BYTES, MAX_SIGNATURES, NoteSignature, SignedNote, VerifierKey, check_name};
+pub use super::note::ED25519;
+use super::note::{
+    self, MAX_NOTE_BYTES, MAX_SIGNATURES, NoteSignature, SignedNote, VerifierKey, check_name, ed25519_key,
+    key_id_of, vkey_text,
+};
 
-/// Signature type of an Ed25519 note signature (signed-note).
-pub const ED25519: u8 = 0x01;
 /// Signature type of an Ed25519 cosignature.
 pub const COSIGNATURE_V1: u8 = 0x04;
 /// Signature type of an ML-DSA-44 cosignature.
@@ -118,14 +119,6 @@ impl FromStr for Vkey {
     }
 }
 
-/// First four bytes of SHA-256(name ‖ `\n` ‖ type ‖ public key).
-fn key_id_of(name: &str, kind: u8, public: &[u8]) -> [u8; 4] {
-    let digest = Sha256::new().chain_update(name).chain_update([b'\n', kind]).chain_update(public).finalize();
-    let mut id = [0; 4];
-    id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-    id
-}
-
 /// The key of a witness that signs `cosignature/v1`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CosignatureKey {
@@ -137,12 +130,7 @@ pub struct CosignatureKey {
 impl CosignatureKey {
     /// From a name and 32 bytes. Refuses names that signed-note forbids, and weak keys.
     pub fn new(name: &str, public: &[u8; 32]) -> Result<Self, CosignatureError> {
-        check_name(name).map_err(CosignatureError::Key)?;
-        let key = VerifyingKey::from_bytes(public)
-            .map_err(|_| CosignatureError::Key("not a point of the curve"))?;
-        if key.is_weak() {
-            return Err(CosignatureError::Key("a weak key, for which anybody can sign"));
-        }
+        let key = ed25519_key(name, public).map_err(CosignatureError::Key)?;
         Ok(Self { name: name.into(), key_id: key_id_of(name, COSIGNATURE_V1, public), public: key })
     }
 
@@ -193,8 +181,7 @@ impl CosignatureKey {
 }
 impl fmt::Display for CosignatureKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = [&[COSIGNATURE_V1], self.public().as_slice()].concat();
-        write!(f, "{}+{}+{}", self.name, HEXLOWER.encode(&self.key_id), BASE64.encode(&key))
+        f.write_str(&vkey_text(&self.name, self.key_id, COSIGNATURE_V1, self.public()))
     }
 }
 impl fmt::Debug for CosignatureKey {
@@ -246,8 +233,7 @@ pub fn cosignature_line(key: &CosignatureKey, time: u64, signature: &[u8; 64]) -
 
 /// A signature line as it stands in a note, with its newline.
 pub fn line_text(line: &NoteSignature) -> String {
-    let bytes = [line.key_id.as_slice(), &line.signature].concat();
-    format!("— {} {}\n", line.name, BASE64.encode(&bytes))
+    note::line_text(&line.name, line.key_id, &line.signature)
 }
 
 /// The note with `lines` added: one that claims the same key as a cosignature already there takes its place, one that is

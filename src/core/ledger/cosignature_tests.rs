@@ -1,6 +1,7 @@
 //! Tests of cosignatures. The signer is the tests' own: core holds no private key.
 
 use super::*;
+use data_encoding::BASE64;
 use ed25519_dalek::{Signer as _, SigningKey};
 use proptest::prelude::*;
 

@@ -18,7 +18,8 @@ pub const MAX_NOTE_BYTES: usize = 128 * 1024;
 pub const MAX_SIGNATURES: usize = 64;
 /// Longest key name, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
-const ED25519: u8 = 1;
+/// Signature type of an Ed25519 note signature.
+pub const ED25519: u8 = 1;
 
 /// A note or a key that is not what signed-note says it must be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,16 +49,8 @@ pub struct VerifierKey {
 impl VerifierKey {
     /// From a name and 32 bytes. Refuses names that signed-note forbids, and weak keys.
     pub fn new(name: &str, public: &[u8; 32]) -> Result<Self, NoteError> {
-        check_name(name).map_err(NoteError::Key)?;
-        let key = VerifyingKey::from_bytes(public).map_err(|_| NoteError::Key("not a point of the curve"))?;
-        if key.is_weak() {
-            return Err(NoteError::Key("a weak key, for which anybody can sign"));
-        }
-        let digest =
-            Sha256::new().chain_update(name).chain_update([b'\n', ED25519]).chain_update(public).finalize();
-        let mut key_id = [0; 4];
-        key_id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-        Ok(Self { name: name.into(), key_id, public: key })
+        let key = ed25519_key(name, public).map_err(NoteError::Key)?;
+        Ok(Self { name: name.into(), key_id: key_id_of(name, ED25519, public), public: key })
     }
 
     /// The name in the signature line: here always the origin.
@@ -80,8 +73,7 @@ impl VerifierKey {
 }
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = [&[ED25519], self.public().as_slice()].concat();
-        write!(f, "{}+{}+{}", self.name, HEXLOWER.encode(&self.key_id), BASE64.encode(&key))
+        f.write_str(&vkey_text(&self.name, self.key_id, ED25519, self.public()))
     }
 }
 impl fmt::Debug for VerifierKey {
@@ -185,8 +177,7 @@ impl fmt::Display for SignedNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
         for line in &self.signatures {
-            let bytes = [line.key_id.as_slice(), &line.signature].concat();
-            writeln!(f, "— {} {}", line.name, BASE64.encode(&bytes))?;
+            f.write_str(&line_text(&line.name, line.key_id, &line.signature))?;
         }
         Ok(())
     }
@@ -194,8 +185,34 @@ impl fmt::Display for SignedNote {
 
 /// The line that says that `key` signed, with its newline.
 pub fn signature_line(key: &VerifierKey, signature: &[u8; 64]) -> String {
-    let bytes = [key.key_id.as_slice(), signature].concat();
-    format!("— {} {}\n", key.name(), BASE64.encode(&bytes))
+    line_text(key.name(), key.key_id, signature)
+}
+
+/// A signature line of any key and type, with its newline.
+pub(super) fn line_text(name: &str, key_id: [u8; 4], signature: &[u8]) -> String {
+    let bytes = [key_id.as_slice(), signature].concat();
+    format!("— {name} {}\n", BASE64.encode(&bytes))
+}
+
+/// The Ed25519 key of these bytes, unless anybody can sign for it or its name is none.
+pub(super) fn ed25519_key(name: &str, public: &[u8; 32]) -> Result<VerifyingKey, &'static str> {
+    check_name(name)?;
+    let key = VerifyingKey::from_bytes(public).map_err(|_| "not a point of the curve")?;
+    if key.is_weak() { Err("a weak key, for which anybody can sign") } else { Ok(key) }
+}
+
+/// First four bytes of SHA-256(name ‖ `\n` ‖ type ‖ public key), as signed-note makes key ids.
+pub(super) fn key_id_of(name: &str, kind: u8, public: &[u8]) -> [u8; 4] {
+    let digest = Sha256::new().chain_update(name).chain_update([b'\n', kind]).chain_update(public).finalize();
+    let mut id = [0; 4];
+    id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    id
+}
+
+/// `name+hex(key id)+base64(type ‖ public key)`.
+pub(super) fn vkey_text(name: &str, key_id: [u8; 4], kind: u8, public: &[u8]) -> String {
+    let key = [&[kind], public].concat();
+    format!("{name}+{}+{}", HEXLOWER.encode(&key_id), BASE64.encode(&key))
 }
 
 /// A key name: not empty, without spaces, plus and control characters, at most `MAX_NAME_BYTES`. Origins too.
