@@ -77,8 +77,9 @@ impl Walk {
         }
     }
 
-    /// Goes through one bundle; entry by entry if anything in it or before it is amiss. `next_prev` is what the entry after it says of its last entry; for the last entry of all, the root
-    /// that the head signs decides. False when the way ends here because nothing tells the hash of an entry any more.
+    /// Goes through one bundle; entry by entry if anything in it or before it is amiss. `next_prev` is what the entry after it
+    /// says of its last entry; for the last entry of all, the root that the head signs decides. False when the way ends here
+    /// because nothing tells the hash of an entry any more.
     pub fn bundle(
         &mut self,
         mut bundle: Bundle,
