@@ -35,7 +35,8 @@ impl Journal {
             {WRITER} --seal=yes --split-mode=none --output=/var/log/journal/$(cat /etc/machine-id)/remote.journal - < export
             mv /var/log/journal/$(cat /etc/machine-id)/remote.journal log/"#
         );
-        let made = Command::new("unshare").args(["--mount", "sh", "-c", &script]).current_dir(dir).output()?;
+        let made =
+            Command::new("unshare").args(["--mount", "sh", "-c", &script]).current_dir(dir).output()?;
         if !made.status.success() {
             return Err(format!("the sealed journal: {}", String::from_utf8_lossy(&made.stderr)).into());
         }

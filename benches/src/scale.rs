@@ -7,13 +7,13 @@ use greffier::core::time::Timestamp;
 use greffier::shell::bus::client::{RecordingsProxy, Request};
 use zbus::Connection;
 
-use crate::Outcome;
 use crate::archive::{SPAN_DAYS, fill};
 use crate::house::House;
 use crate::measure::{alternate, cpu_seconds, median, resident_mib};
 use crate::opening::{media_file, open_and_read, seal};
 use crate::place::Places;
 use crate::table::{Goal, Row, Table};
+use crate::{Outcome, full};
 
 const PAIRS: usize = 7;
 const SEARCHES: u64 = 50;
@@ -23,7 +23,7 @@ const STARTS: usize = 5;
 const SETTLE: Duration = Duration::from_secs(3);
 
 pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
-    let full = std::env::var_os("BENCH_FULL").is_some_and(|value| value == "1");
+    let full = full();
     let (large, large_words) = if full { (1_000_000, "1,000,000") } else { (100_000, "100,000") };
     let opens = if full { 10_000 } else { 1_400 };
 

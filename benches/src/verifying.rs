@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Outcome;
 use crate::archive::open_ledger;
+use crate::full;
 use crate::house::{House, VIEWER};
 use crate::journal::Journal;
 use crate::ledger::draft;
@@ -22,15 +23,16 @@ use crate::place::Places;
 use crate::table::{Goal, Row, Table};
 
 const PAIRS: usize = 7;
-const ENTRIES: u64 = 50_000;
 const BATCH: u64 = 200;
 /// Receipts of one run.
 const RECEIPTS: u64 = 1024;
 
 pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
+    let (entries, words) = if full() { (1_000_000, "1,000,000") } else { (50_000, "50,000") };
+    let name = format!("verifying {words} entries with details");
     let mut house = House::set_up(places.in_memory("verify")?)?;
     let writer = open_ledger(&house)?;
-    for _ in 0..ENTRIES / BATCH {
+    for _ in 0..entries / BATCH {
         let batch = (1..BATCH).fold(Proposal::new(draft(), ()), |proposal, _| proposal.and(draft()));
         let _entry = writer.opened.ledger.record_blocking(move |_| Ok(batch))?;
     }
@@ -38,7 +40,7 @@ pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
     house.start()?;
     let dir = export(&house)?;
     for callers in [1, 16] {
-        let found = (0..PAIRS).map(|run| receipts(&house, callers, run as u64));
+        let found = (0..PAIRS).map(|run| receipts(&house, entries, callers, run as u64));
         let found = median(found.collect::<Outcome<_>>()?);
         table.add(Row::alone(
             format!("receipts over the bus, {callers} at once, each one recorded"),
@@ -55,25 +57,24 @@ pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
     let mib = bytes.len() as f64 / f64::from(1 << 20);
     let verify = || {
         let verdict = verify_ledger(&options)?;
-        if verdict.exit_code() != 0 || verdict.summary.details_matched < ENTRIES {
+        if verdict.exit_code() != 0 || verdict.summary.details_matched < entries {
             return Err(format!("the export is not sound: {:?}", verdict.summary).into());
         }
         Ok(())
     };
     let found = alternate(PAIRS, || Ok(mib / seconds(verify)?), || Ok(mib / seconds(|| hash(&bytes))?))?;
     table.add(Row::compared(
-        "verifying 50,000 entries with details",
+        name.as_str(),
         "two threads of sha2 over the same bytes",
         "MiB/s",
         &found,
         Goal::AtLeast(0.7),
     ));
 
-    let name = "verifying 50,000 entries with details";
-    match Journal::seal(&places.in_memory("journal")?, ENTRIES)? {
-        None => table.skip(name, "systemd-journal-remote is not installed"),
+    match Journal::seal(&places.in_memory("journal")?, entries)? {
+        None => table.skip(&name, "systemd-journal-remote is not installed"),
         Some(journal) => {
-            let per_second = |seconds: f64| ENTRIES as f64 / seconds;
+            let per_second = |seconds: f64| entries as f64 / seconds;
             let found = alternate(
                 PAIRS,
                 || Ok(per_second(seconds(verify)?)),
@@ -87,14 +88,14 @@ pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
 }
 
 /// Receipts per second, for entries all over the ledger.
-fn receipts(house: &House, callers: u64, run: u64) -> Outcome<f64> {
+fn receipts(house: &House, entries: u64, callers: u64, run: u64) -> Outcome<f64> {
     house.as_viewer(async |bus| {
         let ledger = LedgerProxy::new(&bus).await?;
         let began = Instant::now();
         let ask = async |caller: u64| {
             for n in 0..RECEIPTS / callers {
                 // A step that meets every part of the ledger.
-                let entry = (run + caller + n * callers).wrapping_mul(7919) % ENTRIES;
+                let entry = (run + caller + n * callers).wrapping_mul(7919) % entries;
                 let _receipt = ledger.receipt(entry).await?;
             }
             Outcome::Ok(())
