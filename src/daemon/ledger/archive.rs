@@ -29,7 +29,7 @@ use crate::shell::disk::slots::{KeySlots, SlotError};
 /// Bytes of a full tile.
 const TILE_BYTES: u64 = BUNDLE * 32;
 /// Bundles written together at most: their folders are synced once.
-const GROUP: usize = 8;
+const GROUP: usize = if cfg!(test) { 8 } else { 32 };
 /// How long a full bundle waits for others.
 const GATHER: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 250 });
 /// Room in a tail to come, in bytes.

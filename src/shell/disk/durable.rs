@@ -57,7 +57,9 @@ pub fn make_dir(parent: &Path, name: &str) -> Result<PathBuf, DiskError> {
 /// after an error the name stands for the old bytes or the new, whole. The temporary name is `.<name>.new`, so one
 /// file has one writer at a time.
 pub fn write_file_atomic(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-    Staged::write(dir, name, bytes)?.into_place()?;
+    let staged = Staged::write(dir, name, bytes)?;
+    staged.sync()?;
+    staged.into_place()?;
     sync_dir(dir)
 }
 
@@ -82,10 +84,20 @@ impl Staged {
         Ok(staged)
     }
 
-    /// `fsync`, `rename`. The caller syncs the directory.
+    /// Begins to write it out and does not wait, which is what Linux does when told that its pages are not needed: of several
+    /// files begun so, the first `fsync` pays for all. What goes wrong is told by that of the file itself.
+    pub(super) fn begin_sync(&self) {
+        let _hint = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+
+    /// `fsync`.
+    pub(super) fn sync(&self) -> Result<(), DiskError> {
+        call(Op::Sync, &self.temporary, || self.file.sync_all()).map_err(DiskError::when("sync", &self.path))
+    }
+
+    /// `rename`, after `sync`. The caller syncs the directory.
     pub(super) fn into_place(mut self) -> Result<(), DiskError> {
-        call(Op::Sync, &self.temporary, || self.file.sync_all())
-            .and_then(|()| call(Op::Rename, &self.path, || fs::rename(&self.temporary, &self.path)))
+        call(Op::Rename, &self.path, || fs::rename(&self.temporary, &self.path))
             .map_err(DiskError::when("replace", &self.path))?;
         self.placed = true;
         Ok(())

@@ -5,7 +5,7 @@
 //!
 //! Tail append, the commit point of everything: `pwrite` · `fdatasync`. New tail: `pwrite(tail.new)` · `fsync` · drop cache,
 //! read back, compare · `rename(tail)` · `fsync(ledger/)`; its blocks are prepared before, as a spare one. Write-once files, several
-//! together: for each `mkdir`, `pwrite(.name.new)`; for each `fsync`, `rename`; for each of their folders `fsync`.
+//! together: for each `mkdir`, `pwrite(.name.new)`; for each `fsync`; for each `rename`; for each of their folders `fsync`.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -70,9 +70,9 @@ impl LedgerDir {
             staged.push(Staged::write(&folder, file, bytes).map_err(io::Error::other)?);
             folders.extend(folders_up_to(&self.path, Some(&folder)));
         }
-        for staged in staged {
-            staged.into_place().map_err(io::Error::other)?;
-        }
+        staged.iter().for_each(Staged::begin_sync);
+        staged.iter().try_for_each(Staged::sync).map_err(io::Error::other)?;
+        staged.into_iter().try_for_each(Staged::into_place).map_err(io::Error::other)?;
         folders.iter().try_for_each(|folder| durable::sync_dir(folder)).map_err(io::Error::other)
     }
 
