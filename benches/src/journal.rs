@@ -13,7 +13,8 @@ const WRITER: &str = "/lib/systemd/systemd-journal-remote";
 
 /// A sealed journal and the key that verifies it.
 pub struct Journal {
-    file: PathBuf,
+    /// A long one is several files.
+    dir: PathBuf,
     key: String,
 }
 
@@ -33,7 +34,7 @@ impl Journal {
             mkdir -p /var/log/journal/$(cat /etc/machine-id)
             journalctl --setup-keys --interval=15min --force > key 2>/dev/null </dev/null
             {WRITER} --seal=yes --split-mode=none --output=/var/log/journal/$(cat /etc/machine-id)/remote.journal - < export
-            mv /var/log/journal/$(cat /etc/machine-id)/remote.journal log/"#
+            mv /var/log/journal/$(cat /etc/machine-id)/*.journal log/"#
         );
         let made =
             Command::new("unshare").args(["--mount", "sh", "-c", &script]).current_dir(dir).output()?;
@@ -42,7 +43,7 @@ impl Journal {
         }
         std::fs::remove_file(source)?;
         let key = std::fs::read_to_string(dir.join("key"))?.trim().to_owned();
-        Ok(Some(Self { file: dir.join("log/remote.journal"), key }))
+        Ok(Some(Self { dir: dir.join("log"), key }))
     }
 
     /// Verifies it; any other word than PASS is an error.
@@ -50,11 +51,15 @@ impl Journal {
         let output = Command::new("journalctl")
             .arg("--verify")
             .arg(format!("--verify-key={}", self.key))
-            .arg(format!("--file={}", self.file.display()))
+            .arg(format!("--directory={}", self.dir.display()))
             .stdin(Stdio::null())
             .output()?;
         let words = String::from_utf8_lossy(&output.stderr);
-        if output.status.success() && words.contains("PASS") { Ok(()) } else { Err(words.into()) }
+        if output.status.success() && words.contains("PASS") && !words.contains("FAIL") {
+            Ok(())
+        } else {
+            Err(words.into())
+        }
     }
 }
 
