@@ -2,21 +2,22 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use greffier::verify::Code;
 
 #[test]
 fn each_code_is_named_by_a_test() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let mut texts = String::new();
-    for file in fs::read_dir(folder).unwrap() {
-        let path = file.unwrap().path();
+    let files =
+        |folder: &Path| fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>();
+    let of_verifier = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if name.starts_with("verify_") && name.ends_with(".rs") && name != "verify_codes.rs" {
-            texts += &fs::read_to_string(&path).unwrap();
-        }
-    }
+        name.starts_with("verify_") && name.ends_with(".rs") && name != "verify_codes.rs"
+    };
+    let mut read: Vec<PathBuf> = files(&folder).into_iter().filter(of_verifier).collect();
+    read.extend(files(&folder.join("verify_rules")));
+    let texts: String = read.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     let missing: Vec<_> = Code::ALL
         .iter()
         .filter(|code| {
