@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use smol_str::SmolStr;
 
 /// Text that is not the identifier it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +44,7 @@ macro_rules! token {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Box<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// The text, as written.
@@ -95,7 +96,7 @@ token!(
 
 /// A rule of the policy (the key of a grant or a deny), or a rule of the house, written `builtin.…`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RuleId(Box<str>);
+pub struct RuleId(SmolStr);
 
 impl RuleId {
     /// A rule of the house. `name` is a literal of this program, never outside text.

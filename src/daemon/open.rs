@@ -92,7 +92,7 @@ impl Question {
     fn draft(&self, desk: &Desk<'_>, until: Option<Timestamp>) -> Draft {
         let reason = self.request.reason.parse().ok().filter(|code| desk.policy.reason(code).is_some());
         let subject = Subject { reason, ..Subject::recording(self.id, self.source.clone()) };
-        Draft::fact(Event::AccessOpened(Opened { mode: self.mode(), until })).about(subject)
+        Draft::fact(Event::AccessOpened(Opened { mode: self.mode().into(), until })).about(subject)
     }
 }
 
