@@ -111,6 +111,18 @@ impl Read for FromStart<'_> {
     }
 }
 
+/// The same until the service stops: then reading fails, and what was made of it is taken back.
+struct UntilStopped<'a>(FromStart<'a>, &'a Service);
+
+impl Read for UntilStopped<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if *self.1.stopping.borrow() {
+            return Err(io::Error::other("the service is stopping"));
+        }
+        self.0.read(buf)
+    }
+}
+
 /// What is sealed and linked, but not yet recorded.
 struct Linked {
     id: RecordingId,
@@ -210,9 +222,12 @@ impl Service {
         let staged = created
             .and_then(|()| {
                 let sealer = ChunkSealer::new(&secret, Header { id });
-                let sealed = self.store.seal(FromStart(incoming.file, 0), sealer, |_, _| trailer);
+                let sealed =
+                    self.store.seal(UntilStopped(FromStart(incoming.file, 0), self), sealer, |_, _| trailer);
                 sealed.map_err(SealError::store)
             })
+            .map_err(|error| if *self.stopping.borrow() { stopping() } else { error })
+            .and_then(|staged| if *self.stopping.borrow() { Err(stopping()) } else { Ok(staged) })
             .and_then(|staged| match unchanged() {
                 Ok(true) => Ok(staged),
                 Ok(false) => Err(SealError::Changed),
@@ -349,6 +364,11 @@ fn may_seal(desk: &Desk<'_>, person: &Person, typed: &str) -> Result<(SourceId, 
         (None, Decision::Allow(_)) => Err(unknown_source()),
         (_, Decision::Deny(denial)) => Err(denial),
     }
+}
+
+fn stopping() -> SealError {
+    Refusal::new(RefusalKind::Closed, "The service is stopping; nothing was sealed. Try again in a moment.")
+        .into()
 }
 
 fn rejected(why: &str) -> Draft {
