@@ -13,6 +13,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub mod durable;
+pub mod slow;
 pub mod stage;
 pub mod user;
 
@@ -164,6 +165,24 @@ impl House {
         let ended = until("the daemon stops", || daemon.try_wait().unwrap());
         assert!(ended.success(), "it ended with {ended}:\n{}", self.log());
         self.verify();
+    }
+
+    /// Waits until the daemon, told to end, has ended in order, and checks the ledger that it leaves.
+    pub fn stopped(&mut self) {
+        let mut daemon = self.daemon.take().expect("it runs");
+        let ended = until("the daemon stops", || daemon.try_wait().unwrap());
+        assert!(ended.success(), "it ended with {ended}:\n{}", self.log());
+        self.verify();
+    }
+
+    /// Ends the bus; the daemon must end by itself, with an error. Its exit code.
+    pub fn lose_bus(&mut self) -> Option<i32> {
+        self.bus.kill().unwrap();
+        self.bus.wait().unwrap();
+        let mut daemon = self.daemon.take().expect("it runs");
+        let ended = until("the daemon ends without a bus", || daemon.try_wait().unwrap());
+        self.verify();
+        ended.code()
     }
 
     /// Ends the daemon as a power cut would (SIGKILL).
