@@ -72,6 +72,9 @@ pub(super) enum SealError {
     /// Too little space.
     #[error("less space is free than limits.min_free_bytes")]
     Space,
+    /// The service ends; nothing was made of it.
+    #[error("the service is stopping")]
+    Stopping,
     /// Disk, keys.
     #[error("the store cannot take it")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -95,7 +98,7 @@ impl SealError {
             Self::Interval => Some("interval"),
             Self::Space => Some("no-space"),
             Self::Store(_) => Some("store-failed"),
-            Self::Ledger(_) => None,
+            Self::Stopping | Self::Ledger(_) => None,
         }
     }
 }
@@ -226,8 +229,8 @@ impl Service {
                     self.store.seal(UntilStopped(FromStart(incoming.file, 0), self), sealer, |_, _| trailer);
                 sealed.map_err(SealError::store)
             })
-            .map_err(|error| if *self.stopping.borrow() { stopping() } else { error })
-            .and_then(|staged| if *self.stopping.borrow() { Err(stopping()) } else { Ok(staged) })
+            .map_err(|error| if *self.stopping.borrow() { SealError::Stopping } else { error })
+            .and_then(|staged| if *self.stopping.borrow() { Err(SealError::Stopping) } else { Ok(staged) })
             .and_then(|staged| match unchanged() {
                 Ok(true) => Ok(staged),
                 Ok(false) => Err(SealError::Changed),
@@ -317,6 +320,10 @@ impl Service {
                 log::error!("a file passed over the bus could not be sealed: {}", chain(&error));
                 Refusal::internal()
             }
+            SealError::Stopping => {
+                let sentence = "The service is stopping, so nothing was sealed; try again in a moment.";
+                Refusal::new(RefusalKind::Closed, sentence)
+            }
             SealError::Space => Refusal::new(RefusalKind::LimitReached, format!("Not sealed: {error}.")),
             SealError::NotTaken(error) => Refusal::invalid(error.to_string()),
             error => Refusal::invalid(format!("Not sealed: {error}. Try again once that is mended.")),
@@ -364,11 +371,6 @@ fn may_seal(desk: &Desk<'_>, person: &Person, typed: &str) -> Result<(SourceId, 
         (None, Decision::Allow(_)) => Err(unknown_source()),
         (_, Decision::Deny(denial)) => Err(denial),
     }
-}
-
-fn stopping() -> SealError {
-    Refusal::new(RefusalKind::Closed, "The service is stopping; nothing was sealed. Try again in a moment.")
-        .into()
 }
 
 fn rejected(why: &str) -> Draft {

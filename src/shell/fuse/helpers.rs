@@ -39,9 +39,8 @@ impl Helpers {
             let thread = std::thread::Builder::new().name("fuse-slow".into());
             match thread.spawn(move || helpers.work()) {
                 Ok(_) => state.threads = state.threads.saturating_add(1),
-                // Without any thread nobody would come for it.
-                Err(error) if state.threads == 0 => {
-                    log::error!("no thread could be made for a read: {error}");
+                // Without any thread nobody would come for it: its reader gets EIO.
+                Err(_) if state.threads == 0 => {
                     let undone = state.queue.pop_back();
                     drop(state);
                     drop(undone);
