@@ -74,8 +74,8 @@ fn inv9_readers_beyond_every_thread_of_the_mount_get_the_error_too_and_nobody_el
     std::thread::scope(|scope| {
         let read = |at: u64| as_user(OWNER, || errno(file(&descriptor).read_at(&mut [0; 10], at)));
         let caught: Vec<_> = (0..READERS as u64).map(|at| scope.spawn(move || read(at))).collect();
-        // More than the mount has threads, and more than help it: the others wait in its queue.
-        control.wait_for_readers(10);
+        // More than the mount has threads.
+        control.wait_for_readers(READERS as u32);
         as_user(OWNER, || file(&other).read_exact_at(&mut [0; 1000], 0).unwrap());
         let usage = bench.mount.revoke(&slow).unwrap();
         for reader in caught {

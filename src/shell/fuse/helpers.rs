@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Most threads at the same time; further reads wait in the queue, where the end of their session still answers them.
-const MOST: usize = 32;
+/// Most threads at the same time: one for each session that may run. Further reads wait in the queue, where the end of their
+/// session still answers them.
+const MOST: usize = 256;
 /// How long a thread waits for the next read before it ends.
 const LINGERS: Duration = Duration::from_secs(5);
 
