@@ -125,6 +125,12 @@ impl House {
 
     /// Starts the daemon, waits until it serves, and checks that what stands in its ledger is sound.
     pub fn start(&mut self) {
+        self.serve();
+        self.verify();
+    }
+
+    /// Starts the daemon and waits until it serves.
+    pub fn serve(&mut self) {
         assert!(self.daemon.is_none(), "it runs already");
         self.daemon = Some(self.daemon_command().spawn().unwrap());
         let root = self.user("root");
@@ -134,7 +140,6 @@ impl House {
             }
             root.run(|client| client.status()).ok()
         });
-        self.verify();
     }
 
     /// Starts the daemon where it must refuse, and gives its exit code and what it said.
@@ -169,10 +174,15 @@ impl House {
 
     /// Waits until the daemon, told to end, has ended in order, and checks the ledger that it leaves.
     pub fn stopped(&mut self) {
+        self.ended();
+        self.verify();
+    }
+
+    /// Waits until the daemon, told to end, has ended in order.
+    pub fn ended(&mut self) {
         let mut daemon = self.daemon.take().expect("it runs");
         let ended = until("the daemon stops", || daemon.try_wait().unwrap());
         assert!(ended.success(), "it ended with {ended}:\n{}", self.log());
-        self.verify();
     }
 
     /// Ends the bus; the daemon must end by itself, with an error. Its exit code.
