@@ -13,6 +13,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub mod durable;
+pub mod slow;
 pub mod stage;
 pub mod user;
 
@@ -124,6 +125,12 @@ impl House {
 
     /// Starts the daemon, waits until it serves, and checks that what stands in its ledger is sound.
     pub fn start(&mut self) {
+        self.serve();
+        self.verify();
+    }
+
+    /// Starts the daemon and waits until it serves.
+    pub fn serve(&mut self) {
         assert!(self.daemon.is_none(), "it runs already");
         self.daemon = Some(self.daemon_command().spawn().unwrap());
         let root = self.user("root");
@@ -133,7 +140,6 @@ impl House {
             }
             root.run(|client| client.status()).ok()
         });
-        self.verify();
     }
 
     /// Starts the daemon where it must refuse, and gives its exit code and what it said.
@@ -164,6 +170,29 @@ impl House {
         let ended = until("the daemon stops", || daemon.try_wait().unwrap());
         assert!(ended.success(), "it ended with {ended}:\n{}", self.log());
         self.verify();
+    }
+
+    /// Waits until the daemon, told to end, has ended in order, and checks the ledger that it leaves.
+    pub fn stopped(&mut self) {
+        self.ended();
+        self.verify();
+    }
+
+    /// Waits until the daemon, told to end, has ended in order.
+    pub fn ended(&mut self) {
+        let mut daemon = self.daemon.take().expect("it runs");
+        let ended = until("the daemon stops", || daemon.try_wait().unwrap());
+        assert!(ended.success(), "it ended with {ended}:\n{}", self.log());
+    }
+
+    /// Ends the bus; the daemon must end by itself, with an error. Its exit code.
+    pub fn lose_bus(&mut self) -> Option<i32> {
+        self.bus.kill().unwrap();
+        self.bus.wait().unwrap();
+        let mut daemon = self.daemon.take().expect("it runs");
+        let ended = until("the daemon ends without a bus", || daemon.try_wait().unwrap());
+        self.verify();
+        ended.code()
     }
 
     /// Ends the daemon as a power cut would (SIGKILL).
