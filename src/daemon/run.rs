@@ -20,6 +20,7 @@ use super::projection::{Follow, Projection};
 use super::rekey::RekeyError;
 use super::service::Service;
 use super::sessions::{End, Sessions};
+use super::space::Space;
 use super::{ingest, recover, serve};
 use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped};
 use crate::core::format::slot::{SlotId, SlotKind};
@@ -219,6 +220,8 @@ pub(super) async fn assemble(
         catalogue,
         sessions: Sessions::default(),
         health,
+        space: Space::default(),
+        medium: state_dir.medium().name,
         purging: tokio::sync::Mutex::default(),
         details: tokio::sync::Mutex::default(),
         loading: tokio::sync::Mutex::default(),
@@ -247,6 +250,8 @@ pub(super) async fn assemble(
         .map_err(|error| Fatal::Recovery(error.to_string()))?
         .map_err(|error| Fatal::Recovery(chain(error.as_ref())))?;
     say_what_is_weak(&service, state_dir);
+    let looking = service.clone();
+    let _looked = tokio::task::spawn_blocking(move || looking.look_at_space()).await;
     mount(&service);
     load_policy_at_start(&service).await;
     recover::remove_sealed_leftovers(&service).await;
@@ -313,8 +318,10 @@ fn say_what_is_weak(service: &Service, state_dir: &StateDir) {
         let why = "The master key lies in a plain file (insecure_key_file): use a systemd credential.";
         service.health.degrade(Part::Key, why);
     }
-    if !state_dir.overwrites_in_place() {
-        let why = "The file system of the state directory does not overwrite in place: destroyed keys may survive there.";
+    let medium = state_dir.medium();
+    if let Some(why) = medium.sentence() {
+        let fields = [("medium", medium.name)];
+        journal::record(log::Level::Warn, message_id::MEDIUM_KEEPS, &why, &fields);
         service.health.degrade(Part::Medium, why);
     }
 }

@@ -217,6 +217,11 @@ impl FuseMount {
         self.opener.lock().unwrap_or_else(PoisonError::into_inner).open(&session.to_string())
     }
 
+    /// How many files the mount knows: those of running sessions, and those being prepared or forgotten.
+    pub fn count(&self) -> usize {
+        self.shared.all().len()
+    }
+
     /// What was read so far.
     pub fn usage(&self, session: &SessionId) -> Option<Usage> {
         self.shared.by_session(session).map(|served| served.usage())
