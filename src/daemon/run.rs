@@ -34,7 +34,7 @@ use crate::shell::disk::ledger_files::read_bounded;
 use crate::shell::disk::object::ObjectStore;
 use crate::shell::disk::slots::{KeySlots, SlotError};
 use crate::shell::disk::statedir::{StateDir, StateDirError};
-use crate::shell::fuse::FuseMount;
+use crate::shell::fuse::{FuseError, FuseMount};
 use crate::shell::watch::Spool;
 use crate::shell::{journal, message_id, systemd};
 
@@ -329,12 +329,26 @@ fn say_what_is_weak(service: &Service, state_dir: &StateDir) {
 fn mount(service: &Arc<Service>) {
     let (tell, events) = mpsc::unbounded_channel();
     let clock = service.clock.clone();
-    let told = move |event| {
-        let _stopped = tell.send(event);
+    let teller = || {
+        let tell = tell.clone();
+        Box::new(move |event| {
+            let _stopped = tell.send(event);
+        })
     };
-    match FuseMount::start(2, Box::new(told), Box::new(move || clock.now())) {
+    match FuseMount::start(2, teller(), Box::new(move || clock.now())) {
         Ok(mount) => {
             let _first = service.mount.set(mount);
+            tokio::spawn(service.clone().follow_mount(events));
+        }
+        // Told in the state, and given only where a grant says so: a pipe is bound to nobody.
+        Err(FuseError::Device(error)) => {
+            log::error!("there are only pipes: /dev/fuse cannot be opened: {error}");
+            let why = format!(
+                "/dev/fuse cannot be opened ({error}): recordings are given as pipes alone, and only by grants that say pipe = true; load the fuse module and restart the service."
+            );
+            service.health.degrade(Part::Descriptors, why);
+            let clock = service.clock.clone();
+            let _first = service.mount.set(FuseMount::without_device(teller(), Box::new(move || clock.now())));
             tokio::spawn(service.clone().follow_mount(events));
         }
         Err(error) => {

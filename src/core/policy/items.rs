@@ -116,8 +116,9 @@ fn grant(fields: &mut Fields<'_, '_>, sections: &Sections<'_>) -> Option<Grant> 
     let sources = fields.references("sources", ("source", "sources"), &sections.sources);
     let reasons = fields.references("reasons", ("reason", "reasons"), &sections.reasons);
     let max_session = fields.period("max_session");
+    let pipe = fields.flag("pipe");
     let until = fields.date("until");
-    Some(Grant { user: user?, role: role?, sources, reasons, max_session, until })
+    Some(Grant { user: user?, role: role?, sources, reasons, max_session, pipe, until })
 }
 
 fn deny(fields: &mut Fields<'_, '_>, sections: &Sections<'_>) -> Option<Deny> {

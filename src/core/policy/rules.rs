@@ -88,6 +88,8 @@ pub struct Grant {
     pub reasons: Option<BTreeSet<ReasonCode>>,
     /// No session lasts longer than this.
     pub max_session: Option<Period>,
+    /// Whether a pipe may be given where there is no FUSE device.
+    pub pipe: bool,
     /// The last day on which it holds, local time.
     pub until: Option<Date>,
 }

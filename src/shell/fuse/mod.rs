@@ -9,6 +9,7 @@ mod buffers;
 mod detached;
 mod filesystem;
 mod opener;
+mod pipes;
 mod ranges;
 mod served;
 mod shared;
@@ -145,7 +146,8 @@ pub struct FuseMount {
     shared: Arc<Shared>,
     mount: Option<OwnedFd>,
     /// One opening at a time: the daemon's own is known by its thread.
-    opener: Mutex<Opener>,
+    /// None where there is no device: then pipes are given.
+    opener: Option<Mutex<Opener>>,
     ended: Mutex<Receiver<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -185,7 +187,7 @@ impl FuseMount {
         Ok(Self {
             shared,
             mount: Some(mount),
-            opener: Mutex::new(opener),
+            opener: Some(Mutex::new(opener)),
             ended: Mutex::new(ended),
             thread: Some(thread),
         })
@@ -212,9 +214,14 @@ impl FuseMount {
         if armed { Ok(()) } else { Err(FuseError::Unknown(*session)) }
     }
 
-    /// A descriptor to give to the owner. It may be opened before the session is armed.
+    /// A descriptor to give to the owner. It may be opened before the session is armed; a pipe may not.
     pub fn open_descriptor(&self, session: &SessionId) -> io::Result<OwnedFd> {
-        self.opener.lock().unwrap_or_else(PoisonError::into_inner).open(&session.to_string())
+        match &self.opener {
+            Some(opener) => {
+                opener.lock().unwrap_or_else(PoisonError::into_inner).open(&session.to_string())
+            }
+            None => pipes::open(&self.shared, session),
+        }
     }
 
     /// How many files the mount knows: those of running sessions, and those being prepared or forgotten.
