@@ -359,7 +359,11 @@ impl PrepareError {
     }
     fn of(what: &'static str, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         // For want of descriptors or memory nothing is damaged.
-        if errors::is_exhausted(error) { Self::Mount(errors::chain(error)) } else { Self::damaged(what, words, error) }
+        if errors::is_exhausted(error) {
+            Self::Mount(errors::chain(error))
+        } else {
+            Self::damaged(what, words, error)
+        }
     }
     fn damaged(what: &'static str, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         let message = format!("{words}: {}", errors::chain(error));

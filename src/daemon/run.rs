@@ -348,7 +348,8 @@ fn mount(service: &Arc<Service>) {
             );
             service.health.degrade(Part::Descriptors, why);
             let clock = service.clock.clone();
-            let _first = service.mount.set(FuseMount::without_device(teller(), Box::new(move || clock.now())));
+            let _first =
+                service.mount.set(FuseMount::without_device(teller(), Box::new(move || clock.now())));
             tokio::spawn(service.clone().follow_mount(events));
         }
         Err(error) => {

@@ -27,6 +27,7 @@ const WAITS: Duration = Duration::from_secs(30);
 pub struct Space {
     level: watch::Sender<Level>,
     free_bytes: AtomicU64,
+    reserve_bytes: AtomicU64,
     /// The largest file that would have left too little, and when it was tried last.
     too_large: Mutex<Option<(u64, Instant)>>,
     /// Room was made or used.
@@ -38,6 +39,7 @@ impl Default for Space {
         Self {
             level: watch::Sender::new(Level::Ample),
             free_bytes: AtomicU64::new(0),
+            reserve_bytes: AtomicU64::new(0),
             too_large: Mutex::default(),
             changed: Notify::new(),
         }
@@ -83,19 +85,27 @@ impl Service {
             Err(error) => return log::warn!("free space cannot be asked for, ignoring: {error}"),
         };
         let (bounds, wanted) = (self.config.limits.bounds(), self.config.limits.reserve_bytes());
-        let held = reserve::held_bytes(&self.config.state_dir);
+        let mut held = reserve::held_bytes(&self.config.state_dir);
         let mut room = Room { free_bytes, reserve_whole: held >= wanted };
         if refills(&room, wanted.saturating_sub(held), &bounds) {
             match reserve::fill(&self.config.state_dir, wanted) {
                 Ok(()) => {
                     room.reserve_whole = true;
                     room.free_bytes = free_bytes.saturating_sub(wanted.saturating_sub(held));
+                    held = wanted;
                 }
                 Err(error) => log::warn!("the ledger's reserve cannot be filled, ignoring: {error}"),
             }
         }
         self.space.free_bytes.store(room.free_bytes, Ordering::Relaxed);
         let before = self.space.level();
+        let had = self.space.reserve_bytes.swap(held, Ordering::Relaxed);
+        if held < had {
+            log::warn!(
+                "the disk is full: {} bytes of the ledger's reserve were given up, {held} are left",
+                had - held
+            );
+        }
         let level = judge(before, &room, &bounds);
         self.tell_space(level, room.free_bytes);
         if level != before {

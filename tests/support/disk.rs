@@ -54,9 +54,10 @@ impl Kind {
             Self::Ext4 | Self::Ext4Journalled => {
                 (48 << 20, &["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,nodiscard"])
             }
-            Self::Ext4NoJournal => {
-                (96 << 20, &["mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=0,nodiscard"])
-            }
+            Self::Ext4NoJournal => (
+                96 << 20,
+                &["mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=0,nodiscard"],
+            ),
             Self::Xfs => (320 << 20, &["mkfs.xfs", "-q", "-K"]),
             Self::Btrfs => (160 << 20, &["mkfs.btrfs", "-q", "-K"]),
             Self::F2fs => (96 << 20, &["mkfs.f2fs", "-q", "-t", "0"]),

@@ -86,17 +86,8 @@ fn give_up(state_dir: &Path, bytes: u64) -> bool {
         return false;
     }
     let left = held.saturating_sub(bytes.max(PIECE_BYTES));
-    let given = OpenOptions::new().write(true).open(&path).and_then(|file| shorten(&path, &file, left));
-    match given {
-        Ok(()) => {
-            log::warn!("the disk is full: {} bytes of the ledger's reserve were given up", held - left);
-            true
-        }
-        Err(error) => {
-            log::error!("the ledger's reserve {} cannot be given up: {error}", path.display());
-            false
-        }
-    }
+    // One that cannot be given up leaves the attempt with its own error.
+    OpenOptions::new().write(true).open(&path).and_then(|file| shorten(&path, &file, left)).is_ok()
 }
 
 /// Runs `attempt`; when the disk is full, gives up a piece of the reserve of `folder`'s state directory, at least `bytes`, and

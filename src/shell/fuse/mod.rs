@@ -217,9 +217,7 @@ impl FuseMount {
     /// A descriptor to give to the owner. It may be opened before the session is armed; a pipe may not.
     pub fn open_descriptor(&self, session: &SessionId) -> io::Result<OwnedFd> {
         match &self.opener {
-            Some(opener) => {
-                opener.lock().unwrap_or_else(PoisonError::into_inner).open(&session.to_string())
-            }
+            Some(opener) => opener.lock().unwrap_or_else(PoisonError::into_inner).open(&session.to_string()),
             None => pipes::open(&self.shared, session),
         }
     }
