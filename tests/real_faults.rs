@@ -346,6 +346,7 @@ impl MemoryLimit {
             let set = fs::write(group.join(limit), bytes.to_string())
                 .and_then(|()| fs::write(group.join("cgroup.procs"), pid.to_string()));
             if set.is_ok() {
+                eprintln!("memory is limited by the control group {}", group.display());
                 return Self(Some(group));
             }
             let _useless = fs::remove_dir(&group);
