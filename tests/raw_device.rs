@@ -178,8 +178,10 @@ fn inv7_btrfs_keeps_wrapped_keys_and_the_service_says_so() {
     if Kind::Btrfs.is_known_to_the_kernel() {
         let left = life_on(Kind::Btrfs);
         assert_told(&left, "Btrfs");
-        // This is the limit: what opens with the master key alone is still there.
-        assert!(left.wrapped_data_key > 0, "no old block was left this time: the test shows nothing");
+        // This is the limit: what opens with the master key alone is still there. Every change of a block of slots leaves
+        // another copy, so of the detail key, which lived long, some always stay; of the data key by chance.
+        let kept = left.wrapped_data_key + left.wrapped_detail_key;
+        assert!(kept > 0, "no old block was left this time: the test shows nothing");
     }
 }
 

@@ -155,7 +155,7 @@ mod tests {
         assert!(admits(Level::Low, &room(1700), 100, &BOUNDS));
         assert!(!admits(Level::Low, &room(1700), 101, &BOUNDS));
         assert!(!admits(Level::Tight, &room(9999), 1, &BOUNDS));
-        assert!(!admits(Level::Ample, &room(u64::MAX), u64::MAX, &BOUNDS));
+        assert!(!admits(Level::Ample, &room(u64::MAX - 1), u64::MAX, &BOUNDS));
     }
 
     proptest! {
