@@ -400,14 +400,13 @@ fn sealing_and_reading_a_large_file_needs_little_memory() {
     file.set_len(chunks * MIB).unwrap();
     drop(file);
     fs::rename(&beside, folder.join("large.mp4")).unwrap();
-    let id = loop {
-        // The largest takes longer than the patience of one step.
-        let sealed = eventually(|| house.of_event("recording.sealed").pop());
-        match sealed {
-            Some(entry) => break entry.get("recording"),
-            None => assert_eq!(limit.kills(), 0, "it ran out of memory"),
-        }
-    };
+    // The largest takes longer than the patience of one step.
+    let steps = 4 + chunks / 256;
+    let sealed = (0..steps).find_map(|_| {
+        assert_eq!(limit.kills(), 0, "it ran out of memory");
+        eventually(|| house.of_event("recording.sealed").pop())
+    });
+    let id = sealed.expect("it is sealed").get("recording");
     until("the spool is empty", || house.spool_files().is_empty().then_some(()));
     let games = house.user("games");
     let opened = games.open(&id, &[("reason", "incident")]).unwrap();
