@@ -30,7 +30,7 @@ demo: ## the main job in eight steps, under a minute after the build (as root; K
 	@tests/demo.sh
 
 check: ## format, lints, tests, documentation, the verifier alone, end to end (as root)
-	@tests/need.sh 'make check' dbus-daemon:dbus-daemon mmdebstrap:mmdebstrap systemd-nspawn:systemd-container module.cryptography:python3-cryptography
+	@tests/need.sh 'make check' dbus-daemon:dbus-daemon mmdebstrap:mmdebstrap systemd-nspawn:systemd-container module.cryptography:python3-cryptography mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools
 	@tests/check.sh
 
 build: ## the four programs (PROFILE=release or dev)
@@ -63,8 +63,9 @@ bench: ## the numbers, as ratios against known programs: a table, and target/ben
 	@$(CARGO) build --release --locked
 	@$(CARGO) run --release --locked --manifest-path benches/Cargo.toml --target-dir target -- $(ROWS)
 
-soak: ## what takes more than four minutes: 200 crashes instead of 20, every bit of a ledger flipped
-	GREFFIER_CRASHES=200 GREFFIER_SOAK=1 $(CARGO) test --release --locked -- --nocapture
+soak: ## what takes more than four minutes: 200 crashes instead of 20, every bit of a ledger flipped, 15 minutes of 64 viewers
+	@tests/need.sh 'make soak' dbus-daemon:dbus-daemon mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools
+	GREFFIER_CRASHES=200 GREFFIER_SOAK=1 GREFFIER_SOAK_SECONDS=$${GREFFIER_SOAK_SECONDS:-900} $(CARGO) test --release --locked -- --nocapture
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (60); installs cargo-fuzz
 	@tests/need.sh 'make fuzz' g++:g++

@@ -67,8 +67,15 @@ fn inv3_on_a_full_disk_nothing_is_served_and_it_resumes_by_itself() {
     games.read(&opened.file, 0, 4096).unwrap();
 
     let filler = disk.fill();
-    // What was prepared for the ledger lasts a while; each question that is answered until then is an entry.
-    let refused = until("the ledger is full", || (0..50).find_map(|_| games.describe(&id).err()));
+    // Nobody is served any more; what was prepared for the ledger, and its reserve, last a while for holds.
+    until("nothing is served", || games.describe(&id).err());
+    let sys = house.user("sys");
+    let refused = until("the ledger is full", || {
+        (0..50).find_map(|_| {
+            let hold = sys.hold(&[("recording", &id), ("kind", "incident"), ("ground", "to write")]);
+            hold.and_then(|hold| sys.lift(&hold, &[("ground", "to write")])).err()
+        })
+    });
     assert_eq!(refused.name, "LedgerUnavailable", "{refused:?}");
     let size = house.durable().len();
     let (state, why) = games.state();

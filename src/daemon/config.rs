@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::core::event::{DetailRule, Event};
+use crate::core::space::Bounds;
 use crate::core::time::Period;
 
 /// The configuration of the service.
@@ -84,6 +85,12 @@ pub struct Limits {
     pub refused_keep: Period,
     /// With less free space, in bytes, sealing waits.
     pub min_free_bytes: u64,
+    /// With less, the state says so. Default: twice `min_free_bytes`.
+    pub warn_free_bytes: Option<u64>,
+    /// With less, nothing is opened, searched or read. Default: a sixteenth of `min_free_bytes`.
+    pub serve_free_bytes: Option<u64>,
+    /// Blocks set aside for the ledger, in bytes. Default: a sixty-fourth of `min_free_bytes`, at most 64 MiB.
+    pub reserve_bytes: Option<u64>,
 }
 
 impl Default for Limits {
@@ -94,7 +101,30 @@ impl Default for Limits {
             spool_settle_ms: 2000,
             refused_keep: period("P7D", 7 * 86_400),
             min_free_bytes: 1 << 30,
+            warn_free_bytes: None,
+            serve_free_bytes: None,
+            reserve_bytes: None,
         }
+    }
+}
+
+/// No default reserve is larger, in bytes.
+const MOST_RESERVE_BYTES: u64 = 64 << 20;
+
+impl Limits {
+    /// Below how much free space what stops.
+    pub fn bounds(&self) -> Bounds {
+        let seal_bytes = self.min_free_bytes;
+        Bounds {
+            warn_bytes: self.warn_free_bytes.unwrap_or(seal_bytes.saturating_mul(2)),
+            seal_bytes,
+            serve_bytes: self.serve_free_bytes.unwrap_or(seal_bytes / 16),
+        }
+    }
+
+    /// How much is set aside for the ledger, in bytes.
+    pub fn reserve_bytes(&self) -> u64 {
+        self.reserve_bytes.unwrap_or((self.min_free_bytes / 64).min(MOST_RESERVE_BYTES))
     }
 }
 
@@ -216,6 +246,12 @@ impl Config {
         if config.limits.spool_settle_ms > 3_600_000 {
             return value("limits.spool_settle_ms is more than an hour (3600000)");
         }
+        let Bounds { warn_bytes, seal_bytes, serve_bytes } = config.limits.bounds();
+        if warn_bytes < seal_bytes || seal_bytes < serve_bytes {
+            return value(
+                "limits: warn_free_bytes must be at least min_free_bytes, and that at least serve_free_bytes",
+            );
+        }
         if let Some(what) = config.ledger.wrong() {
             return value(what);
         }
@@ -262,6 +298,24 @@ mod tests {
             "details_keep_for = { \"purge.done\" = \"P3Y\" }",
             "keep = \"P1Y\"",
         ] {
+            assert!(with(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_bounds_of_free_space_follow_one_another() {
+        let with =
+            |line: &str| parse(&format!("origin = \"a\"\n[key]\ncredential = \"x\"\n[limits]\n{line}"));
+        let bounds = |line: &str| {
+            let limits = with(line).unwrap().limits;
+            let Bounds { warn_bytes, seal_bytes, serve_bytes } = limits.bounds();
+            (warn_bytes >> 20, seal_bytes >> 20, serve_bytes >> 20, limits.reserve_bytes() >> 20)
+        };
+        assert_eq!(bounds(""), (2048, 1024, 64, 16));
+        assert_eq!(bounds("min_free_bytes = 107374182400"), (204_800, 102_400, 6400, 64));
+        assert_eq!(bounds("min_free_bytes = 0"), (0, 0, 0, 0));
+        assert_eq!(bounds("serve_free_bytes = 104857600\nreserve_bytes = 0"), (2048, 1024, 100, 0));
+        for bad in ["warn_free_bytes = 1", "serve_free_bytes = 1073741825", "reserve_bytes = -1"] {
             assert!(with(bad).is_err(), "{bad}");
         }
     }

@@ -20,7 +20,7 @@ pub enum Part {
     Descriptors,
     /// The spool cannot be watched, or is not taken from.
     Spool,
-    /// Too little space is free to seal.
+    /// Too little space is free, or soon will be.
     Space,
     /// The clock is suspect.
     Clock,

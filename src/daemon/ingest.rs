@@ -22,6 +22,7 @@ use super::service::Service;
 use crate::core::event::{Because, Detail, Draft, Event, Outcome, SpoolFile, Subject, Who};
 use crate::core::ids::{Digest, SourceId};
 use crate::core::refusal::{Refusal, RefusalKind};
+use crate::core::space::Level;
 use crate::core::time::{Period, Timestamp};
 use crate::shell::crypt::BulkSha256;
 use crate::shell::journal::{self, MessageId};
@@ -246,9 +247,14 @@ impl Worker {
         if waits_already {
             return;
         }
-        let again = self.again.clone();
+        let (again, service) = (self.again.clone(), self.service.clone());
         tokio::spawn(async move {
-            tokio::time::sleep(RETRY).await;
+            if service.space.level() >= Level::Tight {
+                // As soon as there is room, and not before.
+                service.space.sealing_goes_on().await;
+            } else {
+                tokio::time::sleep(RETRY).await;
+            }
             let _stopped = again.send((candidate, since));
         });
     }
@@ -271,7 +277,8 @@ fn put_back(source: &SourceId, taken: Taken) {
 impl Service {
     /// Takes one file and seals it. Blocks on the disk.
     pub(super) fn take(&self, spool: &Spool, source: &SourceId, name: &OsStr) -> Next {
-        if self.is_closed() || *self.stopping.borrow() {
+        // With little room a file stays where it is, untouched.
+        if self.is_closed() || *self.stopping.borrow() || self.space.level() >= Level::Tight {
             return Next::Again(None);
         }
         match spool.take(source, name) {
@@ -321,6 +328,8 @@ impl Service {
                 log::info!("a file of {source} stays in .taking until the next start");
                 Next::Again(Some(taken))
             }
+            // The state says so, once.
+            Err(SealError::Space) => Next::Again(Some(taken)),
             Err(error) => {
                 journal::record(
                     log::Level::Error,

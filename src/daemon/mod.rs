@@ -27,6 +27,7 @@ mod search;
 mod serve;
 mod service;
 mod sessions;
+mod space;
 #[cfg(test)]
 mod tests;
 

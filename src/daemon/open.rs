@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::errors;
 use super::ledger::{Desk, Proposal};
 use super::person::{Person, allowed, unknown};
 use super::service::Service;
@@ -23,7 +24,7 @@ use crate::core::refusal::{Refusal, RefusalKind};
 use crate::core::time::Timestamp;
 use crate::shell::bus::archive::{OpenRequest, OpenedRecording};
 use crate::shell::disk::object::SealedReader;
-use crate::shell::fuse::{Plaintext, Serving};
+use crate::shell::fuse::{FuseMount, Plaintext, Serving};
 use crate::shell::{entropy, journal, message_id};
 
 /// Sessions of one user that may run at the same time: each holds a descriptor of the daemon.
@@ -48,6 +49,8 @@ struct Question {
     id: RecordingId,
     source: SourceId,
     request: OpenRequest,
+    /// There is no FUSE device.
+    pipes: bool,
 }
 
 impl Question {
@@ -81,7 +84,13 @@ impl Question {
     }
 
     fn mode(&self) -> String {
-        if self.request.stream { "stream" } else { "seek" }.into()
+        match (self.request.stream, self.pipes) {
+            (false, _) => "seek",
+            (true, false) => "stream",
+            // Bound to nobody.
+            (true, true) => "pipe",
+        }
+        .into()
     }
 
     fn said(&self, rule: &RuleId) -> Detail {
@@ -108,7 +117,8 @@ impl Service {
         let Some((id, source, media)) = self.lookup(&id).await? else {
             return Err(self.record_unknown(person, id).await);
         };
-        let question = Question { person, id, source, request };
+        let pipes = self.mount().is_some_and(FuseMount::gives_pipes);
+        let question = Question { person, id, source, request, pipes };
         let session = SessionId::from_bytes(entropy::array().map_err(|error| {
             log::error!("no randomness for a session id: {error}");
             Refusal::internal()
@@ -199,7 +209,7 @@ impl Service {
                     seekable: !stream,
                     content: Box::new(Opening(reader)),
                 })
-                .map_err(|error| PrepareError::Mount(super::errors::chain(&error)))
+                .map_err(|error| PrepareError::Mount(errors::chain(&error)))
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(PrepareError::NoMount))
     }
@@ -231,6 +241,16 @@ impl Service {
                     // Between the two decisions; nothing was prepared.
                     refused_because("policy", DenialKind::Conflict, "the policy changed at this moment")
                 }),
+                Decision::Allow(permit)
+                    if question.pipes
+                        && !(question.request.stream && desk.policy.allows_pipe(permit.rule())) =>
+                {
+                    Decision::Deny(refused_because(
+                        "pipe",
+                        DenialKind::Denied,
+                        "without /dev/fuse only a pipe can be given, for mode=stream and by a grant that says pipe = true",
+                    ))
+                }
                 decision => decision,
             };
             let permit = match decision {
@@ -308,7 +328,7 @@ impl Service {
         let service = self.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let mount = service.mount().ok_or_else(|| "the private mount is gone".to_owned())?;
-            mount.arm(&session, &permit).map_err(|error| super::errors::chain(&error))?;
+            mount.arm(&session, &permit).map_err(|error| errors::chain(&error))?;
             mount.open_descriptor(&session).map_err(|error| error.to_string())
         });
         let opened = opened.await.unwrap_or_else(|error| Err(error.to_string()));
@@ -341,13 +361,21 @@ enum PrepareError {
 
 impl PrepareError {
     fn key(error: crate::shell::disk::slots::SlotError) -> Self {
-        Self::damaged("key-missing", "the key of a recording cannot be used", &error)
+        Self::of("key-missing", "the key of a recording cannot be used", &error)
     }
     fn object(error: crate::shell::disk::object::ObjectError) -> Self {
-        Self::damaged("object-damaged", "a sealed recording cannot be used", &error)
+        Self::of("object-damaged", "a sealed recording cannot be used", &error)
+    }
+    fn of(what: &'static str, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        // For want of descriptors or memory nothing is damaged.
+        if errors::is_exhausted(error) {
+            Self::Mount(errors::chain(error))
+        } else {
+            Self::damaged(what, words, error)
+        }
     }
     fn damaged(what: &'static str, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        let message = format!("{words}: {}", super::errors::chain(error));
+        let message = format!("{words}: {}", errors::chain(error));
         journal::record(log::Level::Error, message_id::STORE_DAMAGED, &message, &[("what", what)]);
         Self::Damaged { what }
     }

@@ -249,6 +249,7 @@ impl Service {
             &format!("recording {id} was destroyed, entry {entry}"),
             &[("recording", &id), ("entry", &entry)],
         );
+        self.space.changed.notify_one();
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use super::projection::{Follow, Projection};
 use super::rekey::RekeyError;
 use super::service::Service;
 use super::sessions::{End, Sessions};
+use super::space::Space;
 use super::{ingest, recover, serve};
 use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped, Subject, Usage};
 use crate::core::format::slot::{SlotId, SlotKind};
@@ -37,7 +38,7 @@ use crate::shell::disk::ledger_files::read_bounded;
 use crate::shell::disk::object::ObjectStore;
 use crate::shell::disk::slots::{KeySlots, SlotError};
 use crate::shell::disk::statedir::{StateDir, StateDirError};
-use crate::shell::fuse::FuseMount;
+use crate::shell::fuse::{FuseError, FuseMount};
 use crate::shell::watch::Spool;
 use crate::shell::{journal, message_id, systemd};
 
@@ -226,6 +227,8 @@ pub(super) async fn assemble(
         catalogue,
         sessions: Sessions::default(),
         health,
+        space: Space::default(),
+        medium: state_dir.medium().name,
         purging: tokio::sync::Mutex::default(),
         details: tokio::sync::Mutex::default(),
         loading: tokio::sync::Mutex::default(),
@@ -254,6 +257,8 @@ pub(super) async fn assemble(
         .map_err(|error| Fatal::Recovery(error.to_string()))?
         .map_err(|error| Fatal::Recovery(chain(error.as_ref())))?;
     say_what_is_weak(&service, state_dir);
+    let looking = service.clone();
+    let _looked = tokio::task::spawn_blocking(move || looking.look_at_space()).await;
     mount(&service);
     service.learn_holders().await.map_err(|refusal| Fatal::Recovery(refusal.to_string()))?;
     load_policy_at_start(&service).await;
@@ -321,8 +326,10 @@ fn say_what_is_weak(service: &Service, state_dir: &StateDir) {
         let why = "The master key lies in a plain file (insecure_key_file): use a systemd credential.";
         service.health.degrade(Part::Key, why);
     }
-    if !state_dir.overwrites_in_place() {
-        let why = "The file system of the state directory does not overwrite in place: destroyed keys may survive there.";
+    let medium = state_dir.medium();
+    if let Some(why) = medium.sentence() {
+        let fields = [("medium", medium.name)];
+        journal::record(log::Level::Warn, message_id::MEDIUM_KEEPS, &why, &fields);
         service.health.degrade(Part::Medium, why);
     }
 }
@@ -330,12 +337,27 @@ fn say_what_is_weak(service: &Service, state_dir: &StateDir) {
 fn mount(service: &Arc<Service>) {
     let (tell, events) = mpsc::unbounded_channel();
     let clock = service.clock.clone();
-    let told = move |event| {
-        let _stopped = tell.send(event);
+    let teller = || {
+        let tell = tell.clone();
+        Box::new(move |event| {
+            let _stopped = tell.send(event);
+        })
     };
-    match FuseMount::start(2, Box::new(told), Box::new(move || clock.now())) {
+    match FuseMount::start(2, teller(), Box::new(move || clock.now())) {
         Ok(mount) => {
             let _first = service.mount.set(mount);
+            tokio::spawn(service.clone().follow_mount(events));
+        }
+        // Told in the state, and given only where a grant says so: a pipe is bound to nobody.
+        Err(FuseError::Device(error)) => {
+            log::error!("there are only pipes: /dev/fuse cannot be opened: {error}");
+            let why = format!(
+                "/dev/fuse cannot be opened ({error}): recordings are given as pipes alone, and only by grants that say pipe = true; load the fuse module and restart the service."
+            );
+            service.health.degrade(Part::Descriptors, why);
+            let clock = service.clock.clone();
+            let _first =
+                service.mount.set(FuseMount::without_device(teller(), Box::new(move || clock.now())));
             tokio::spawn(service.clone().follow_mount(events));
         }
         Err(error) => {

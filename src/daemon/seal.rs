@@ -11,7 +11,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::errors::chain;
-use super::health::Part;
 use super::ledger::{Desk, Proposal};
 use super::person::{Person, allowed, decide_for};
 use super::service::Service;
@@ -70,7 +69,7 @@ pub(super) enum SealError {
     #[error("the recording would end before it starts")]
     Interval,
     /// Too little space.
-    #[error("less space is free than limits.min_free_bytes")]
+    #[error("less space would be free than limits.min_free_bytes")]
     Space,
     /// The service ends; nothing was made of it.
     #[error("the service is stopping")]
@@ -184,13 +183,9 @@ impl Service {
         unchanged: impl FnOnce() -> io::Result<bool>,
     ) -> Result<Linked, SealError> {
         let bytes = incoming.file.metadata().map_err(SealError::store)?.len();
-        let needed_bytes = self.config.limits.min_free_bytes.saturating_add(bytes);
-        if self.store.free_bytes().map_err(SealError::store)? < needed_bytes {
-            let why = "Sealing waits: less space would be free than limits.min_free_bytes.";
-            self.health.degrade(Part::Space, why);
+        if !self.has_room_for(bytes).map_err(SealError::store)? {
             return Err(SealError::Space);
         }
-        self.health.mend(Part::Space);
         let policy = self.policy_in_force();
         let source = policy.source(&incoming.source).ok_or(SealError::UnknownSource)?.clone();
         let class = policy.class(&source.class).ok_or(SealError::UnknownSource)?;

@@ -86,7 +86,7 @@ pub(super) async fn show_holds(service: &Arc<Service>) {
     }
 }
 
-/// Starts the tasks that follow ledger, progress, retention, details, keys, heartbeat, clock, state and refusals.
+/// Starts the tasks that follow ledger, progress, retention, details, keys, heartbeat, clock, space, state and refusals.
 pub(super) fn spawn_followers(service: &Arc<Service>) {
     tokio::spawn(service.clone().follow_ledger());
     tokio::spawn(service.clone().follow_progress());
@@ -96,6 +96,7 @@ pub(super) fn spawn_followers(service: &Arc<Service>) {
     tokio::spawn(service.clone().follow_rekey());
     tokio::spawn(service.clone().follow_heartbeat());
     tokio::spawn(service.clone().follow_clock());
+    tokio::spawn(service.clone().follow_space());
     tokio::spawn(follow_condition(service.clone()));
     tokio::spawn(follow_refusals(service.clone()));
 }

@@ -14,6 +14,7 @@ use super::ledger::{Availability, Ledger, Reader};
 use super::person::Person;
 use super::projection::Projection;
 use super::sessions::Sessions;
+use super::space::Space;
 use crate::core::ids::{HoldId, RecordingId, SessionId};
 use crate::core::policy::{House, Policy};
 use crate::core::refusal::Refusal;
@@ -42,6 +43,10 @@ pub struct Service {
     pub(super) catalogue: Projection,
     pub(super) sessions: Sessions,
     pub(super) health: Arc<Health>,
+    /// Room on the disk.
+    pub(super) space: Space,
+    /// The file system of the state directory, by name.
+    pub(super) medium: &'static str,
     /// Held while purges run.
     pub(super) purging: tokio::sync::Mutex<()>,
     /// The details that are there, as folded so far; held while some are destroyed.
@@ -133,18 +138,22 @@ impl Archive for Service {
         cursor: String,
     ) -> Answer<(Vec<RecordingRow>, String)> {
         let (me, person) = self.person(caller).await?;
+        me.refuse_when_full(&person).await?;
         me.search_page(person, filter, limit, cursor).await
     }
     async fn describe(&self, caller: Caller, id: String) -> Answer<RecordingRow> {
         let (me, person) = self.person(caller).await?;
+        me.refuse_when_full(&person).await?;
         me.describe_one(person, id).await
     }
     async fn open(&self, caller: Caller, id: String, request: OpenRequest) -> Answer<OpenedRecording> {
         let (me, person) = self.person(caller).await?;
+        me.refuse_when_full(&person).await?;
         me.open_recording(person, id, request).await
     }
     async fn seal(&self, caller: Caller, file: OwnedFd, request: SealRequest) -> Answer<(RecordingId, u64)> {
         let (me, person) = self.person(caller).await?;
+        me.refuse_when_full(&person).await?;
         me.seal_passed(person, file, request).await
     }
     async fn close(&self, caller: Caller, session: SessionId) -> Answer<()> {
@@ -181,22 +190,27 @@ impl Archive for Service {
     }
     async fn head(&self, caller: Caller) -> Answer<String> {
         let (me, person) = self.person(caller).await?;
+        me.refuse_when_full(&person).await?;
         me.head_for(person).await
     }
     async fn read(&self, caller: Caller, from: u64, count: u32, details: bool) -> Answer<Vec<String>> {
         let (me, person) = self.person(caller).await?;
+        me.refuse_when_full(&person).await?;
         me.read_for(person, from, count, details).await
     }
     async fn epochs(&self, caller: Caller, from: u64, count: u32) -> Answer<Vec<String>> {
         let (me, person) = self.person(caller).await?;
+        me.refuse_when_full(&person).await?;
         me.epochs_for(person, from, count).await
     }
     async fn receipt(&self, caller: Caller, entry: u64) -> Answer<String> {
         let (me, person) = self.person(caller).await?;
+        me.refuse_when_full(&person).await?;
         me.receipt_for(person, entry).await
     }
     async fn consistency(&self, caller: Caller, old: u64, new: u64) -> Answer<Vec<String>> {
         let (me, person) = self.person(caller).await?;
+        me.refuse_when_full(&person).await?;
         me.consistency_for(person, old, new).await
     }
     async fn reload(&self, caller: Caller) -> Answer<()> {
@@ -218,6 +232,10 @@ impl Archive for Service {
             holds: holds as u64,
             sessions: self.sessions.count() as u64,
             due: due as u64,
+            space: self.space.level().as_str().into(),
+            free: self.space.free_bytes(),
+            medium: self.medium.into(),
+            served: self.mount().map_or(0, FuseMount::count) as u64,
         }
     }
     fn published_checkpoint(&self) -> String {

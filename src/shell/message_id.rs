@@ -43,9 +43,13 @@ pub const POLICY_LOADED: MessageId = MessageId("3fbaaf23de55ba2b112f7054ce34e871
 pub const POLICY_REFUSED: MessageId = MessageId("52ee8bd1e4d244281f755a88072eb029");
 /// An object, a slot or the catalogue does not hold what it should.
 pub const STORE_DAMAGED: MessageId = MessageId("9ee42351170580df41cae7e3bdb8e989");
+/// The disk of the state directory has more or less room than before: what that stops.
+pub const SPACE_CHANGED: MessageId = MessageId("c74e379779d246c020c21f166d878986");
+/// The file system does not overwrite in place: destroyed keys may survive (invariant 7).
+pub const MEDIUM_KEEPS: MessageId = MessageId("84e09d165e59475f843105f1b7fe064f");
 
 /// All of them, by name: what the message catalogue must explain.
-pub const ALL: [(&str, MessageId); 14] = [
+pub const ALL: [(&str, MessageId); 16] = [
     ("SERVICE_STARTED", SERVICE_STARTED),
     ("SERVICE_STOPPED", SERVICE_STOPPED),
     ("LEDGER_CLOSED", LEDGER_CLOSED),
@@ -60,6 +64,8 @@ pub const ALL: [(&str, MessageId); 14] = [
     ("POLICY_LOADED", POLICY_LOADED),
     ("POLICY_REFUSED", POLICY_REFUSED),
     ("STORE_DAMAGED", STORE_DAMAGED),
+    ("SPACE_CHANGED", SPACE_CHANGED),
+    ("MEDIUM_KEEPS", MEDIUM_KEEPS),
 ];
 
 #[cfg(test)]

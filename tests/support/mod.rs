@@ -12,6 +12,7 @@
 )]
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod disk;
 pub mod durable;
 pub mod slow;
 pub mod stage;
@@ -85,6 +86,8 @@ pub struct House {
     pub vkey: String,
     pub state: PathBuf,
     pub address: String,
+    /// What the daemon is started by: a command that ends as the daemon (`exec`).
+    pub wrapper: Vec<String>,
     daemon: Option<Child>,
     bus: Child,
 }
@@ -108,7 +111,7 @@ impl House {
         let state = dir.path().join(state);
         let vkey = stage::init(dir.path(), &state, CTL);
         stage::configure(dir.path(), &state, &address);
-        let house = Self { dir, vkey, state, address, daemon: None, bus };
+        let house = Self { dir, vkey, state, address, wrapper: Vec::new(), daemon: None, bus };
         house.write_policy(POLICY);
         house
     }
@@ -121,6 +124,15 @@ impl House {
     /// The text of `policy.toml`; it counts from the next start or reload.
     pub fn write_policy(&self, text: &str) {
         fs::write(self.path("etc/policy.toml"), text).unwrap();
+    }
+
+    /// Puts another value for a key of `[limits]`; it counts from the next start.
+    pub fn limit(&self, key: &str, value: u64) {
+        let path = self.path("etc/greffier.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with(&format!("{key} = "))).collect();
+        let text = kept.join("\n").replace("[limits]", &format!("[limits]\n{key} = {value}"));
+        fs::write(path, text + "\n").unwrap();
     }
 
     /// Starts the daemon, waits until it serves, and checks that what stands in its ledger is sound.
@@ -157,8 +169,9 @@ impl House {
     fn daemon_command(&self) -> Command {
         let log =
             fs::OpenOptions::new().append(true).create(true).mode(0o600).open(self.path("log")).unwrap();
-        let mut command = Command::new(DAEMON);
-        command.arg("--config").arg(self.path("etc/greffier.toml"));
+        let mut words = self.wrapper.iter().map(String::as_str).chain([DAEMON]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).arg("--config").arg(self.path("etc/greffier.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command
     }

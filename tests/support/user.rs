@@ -188,6 +188,11 @@ impl User {
         (text(&status, "state"), text(&status, "why"))
     }
 
+    /// Numbers and words of the service.
+    pub fn status(&self) -> Fields {
+        self.run(|client| client.status()).unwrap()
+    }
+
     /// Ends a session.
     pub fn close(&self, session: &str) -> Result<(), Refused> {
         let session = session.to_owned();

@@ -61,6 +61,14 @@ struct User {
     counted: Option<RefusedMany>,
 }
 
+impl User {
+    fn count(&mut self, uid: u32, now_up_micros: u64) {
+        let none = RefusedMany { uid, count: 0, since_up_micros: now_up_micros };
+        let counted = self.counted.get_or_insert(none);
+        counted.count = counted.count.saturating_add(1);
+    }
+}
+
 /// Refusals since the first of a minute.
 #[derive(Debug, Default, Clone, Copy)]
 struct Window {
@@ -95,10 +103,13 @@ impl Flood {
         if window.refusals <= RECORDED_PER_MINUTE {
             return FloodVerdict::Record;
         }
-        let none = RefusedMany { uid, count: 0, since_up_micros: now_up_micros };
-        let counted = user.counted.get_or_insert(none);
-        counted.count = counted.count.saturating_add(1);
+        user.count(uid, now_up_micros);
         FloodVerdict::Count
+    }
+
+    /// Takes note of one refusal of `uid` that gets no entry of its own whatever the rate: the disk has no room for it.
+    pub fn count(&mut self, uid: u32, now_up_micros: u64) {
+        self.users.entry(uid).or_default().count(uid, now_up_micros);
     }
 
     /// Takes out the counts that are a minute old, by uid, and forgets the users who were not refused since. Call it
@@ -162,6 +173,18 @@ mod tests {
         assert_eq!(recorded + counted, 1000);
         // 500 s hold nine windows of a minute, begun or complete.
         assert_eq!(recorded, 90);
+    }
+
+    #[test]
+    fn inv2_what_is_refused_for_want_of_room_is_counted_and_due_after_a_minute() {
+        let mut flood = Flood::new();
+        for i in 0..50 {
+            flood.count(7, i);
+        }
+        assert!(flood.due(MINUTE_MICROS - 1).is_empty());
+        let due = flood.due(MINUTE_MICROS);
+        assert_eq!(due, [RefusedMany { uid: 7, count: 50, since_up_micros: 0 }]);
+        assert!(flood.users.is_empty());
     }
 
     #[test]

@@ -118,9 +118,20 @@ fn grant(fields: &mut Fields<'_, '_>, sections: &Sections<'_>) -> Option<Grant> 
     let max_session = fields.period("max_session");
     let max_recordings_a_day = fields.count("max_recordings_a_day");
     let max_bytes_a_day = fields.count("max_bytes_a_day");
+    let pipe = fields.flag("pipe");
     let until = fields.date("until");
     let (user, role) = (user?, role?);
-    Some(Grant { user, role, sources, reasons, max_session, max_recordings_a_day, max_bytes_a_day, until })
+    Some(Grant {
+        user,
+        role,
+        sources,
+        reasons,
+        max_session,
+        max_recordings_a_day,
+        max_bytes_a_day,
+        pipe,
+        until,
+    })
 }
 
 fn deny(fields: &mut Fields<'_, '_>, sections: &Sections<'_>) -> Option<Deny> {

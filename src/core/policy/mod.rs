@@ -154,6 +154,10 @@ impl Policy {
     pub fn grants(&self) -> impl Iterator<Item = (&RuleId, &Grant)> {
         values(&self.grants)
     }
+    /// Whether the grant `rule` lets a pipe be given where there is no FUSE device.
+    pub fn allows_pipe(&self, rule: &RuleId) -> bool {
+        self.grants.get(rule).is_some_and(|placed| placed.value.pipe)
+    }
     /// Every account that the policy names: of grants, denies and spool folders.
     pub fn users(&self) -> BTreeSet<&UserName> {
         let granted = self.grants().map(|(_, grant)| &grant.user);

@@ -92,6 +92,8 @@ pub struct Grant {
     pub max_recordings_a_day: Option<u64>,
     /// No more bytes are handed out in a local day; never 0. A session counts for the day it began on.
     pub max_bytes_a_day: Option<u64>,
+    /// Whether a pipe may be given where there is no FUSE device.
+    pub pipe: bool,
     /// The last day on which it holds, local time.
     pub until: Option<Date>,
 }

@@ -199,6 +199,14 @@ pub struct Status {
     pub sessions: u64,
     /// Recordings whose purge is due.
     pub due: u64,
+    /// How full the disk is: `ample`, `low`, `tight` or `full`.
+    pub space: String,
+    /// Free bytes on the disk of the state directory.
+    pub free: u64,
+    /// Its file system, by name.
+    pub medium: String,
+    /// Files on the private mount, those just being prepared or forgotten included.
+    pub served: u64,
 }
 
 /// The archive, as the bus may use it. Every method that tells of a recording or a person takes the caller first.

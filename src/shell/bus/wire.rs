@@ -268,6 +268,10 @@ pub fn status(status: Status) -> Dict {
         ("holds", status.holds.into()),
         ("sessions", status.sessions.into()),
         ("due", status.due.into()),
+        ("space", status.space.into()),
+        ("free", status.free.into()),
+        ("medium", status.medium.into()),
+        ("served", status.served.into()),
     ])
 }
 

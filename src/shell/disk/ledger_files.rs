@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::durable::{self, Staged};
 use super::fault::{Op, call, write_at};
+use super::reserve;
 
 /// The folder `ledger/`. Clones name the same folder.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct LedgerDir {
 
 /// Tail space is prepared in steps of this many bytes, so that a commit need not change the file's metadata.
 const PREPARE_BYTES: u64 = 1 << 20;
+/// On a full disk it grows by steps of this many bytes, and each costs a piece of the reserve.
+const SMALL_STEP_BYTES: u64 = 64 << 10;
 /// No tail grows beyond this: what is kept in one stays far below.
 const MAX_TAIL_BYTES: u64 = 4 << 30;
 /// The new tail until it has its name.
@@ -51,6 +54,11 @@ impl LedgerDir {
 
     /// The same for several files, with one sync for each folder. When it fails, any of them may be there, whole.
     pub fn write_all_once<T: AsRef<[u8]>>(&self, files: &[(String, T)]) -> io::Result<()> {
+        let bytes = files.iter().map(|(_, bytes)| bytes.as_ref().len() as u64).sum();
+        reserve::or_give_up(&self.path, bytes, || self.try_write_all_once(files))
+    }
+
+    fn try_write_all_once<T: AsRef<[u8]>>(&self, files: &[(String, T)]) -> io::Result<()> {
         let mut staged = Vec::new();
         let mut folders = BTreeSet::new();
         for (name, bytes) in files {
@@ -78,8 +86,10 @@ impl LedgerDir {
 
     /// Replaces a file, or makes it: durable when this returns. Only for what no acknowledged entry rests on.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let (folder, file) = folder_below(&self.path, name)?;
-        durable::write_file_atomic(&folder, file, bytes).map_err(io::Error::other)
+        reserve::or_give_up(&self.path, bytes.len() as u64, || {
+            let (folder, file) = folder_below(&self.path, name)?;
+            durable::write_file_atomic(&folder, file, bytes).map_err(io::Error::other)
+        })
     }
 
     /// Gives a file the name of another in the same folder, whose place it takes. `false` when there is no such file.
@@ -138,6 +148,10 @@ impl LedgerDir {
 
     /// Prepares the blocks of a later tail, `bytes` long, so that the change takes little time.
     pub fn spare_tail(&self, bytes: u64) -> io::Result<SpareTail> {
+        reserve::or_give_up(&self.path, bytes, || self.try_spare_tail(bytes))
+    }
+
+    fn try_spare_tail(&self, bytes: u64) -> io::Result<SpareTail> {
         let path = self.path(STAGED);
         call(Op::NewFile, &path, || Ok(()))?;
         let options =
@@ -241,7 +255,7 @@ impl TailFile {
     }
 
     /// Makes room for `bytes` more: allocated and written with zeros, so that `fdatasync` has no metadata to write. Tells
-    /// whether the file grew, which has to be synced.
+    /// whether the file grew, which has to be synced. A full disk gives what it has left, then the reserve.
     fn prepare(&mut self, bytes: u64) -> io::Result<bool> {
         let needed = self.end + bytes;
         if needed > MAX_TAIL_BYTES {
@@ -250,21 +264,31 @@ impl TailFile {
         if needed <= self.prepared {
             return Ok(false);
         }
-        let target = needed.div_ceil(PREPARE_BYTES) * PREPARE_BYTES;
+        match self.grow(needed.div_ceil(PREPARE_BYTES) * PREPARE_BYTES) {
+            Err(error) if reserve::is_full(&error) && needed > self.prepared => {
+                let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
+                let target = needed.div_ceil(SMALL_STEP_BYTES) * SMALL_STEP_BYTES;
+                reserve::or_give_up(&folder, target - self.prepared, || self.grow(target))?;
+            }
+            Err(error) if reserve::is_full(&error) => {}
+            grown => grown?,
+        }
+        Ok(true)
+    }
+
+    fn grow(&mut self, target: u64) -> io::Result<()> {
         let zeros = vec![0u8; 64 * 1024];
-        let grow = || {
-            let mut at = self.prepared;
-            while at < target {
-                let step = (target - at).min(zeros.len() as u64);
+        let (file, prepared) = (&self.file, &mut self.prepared);
+        let write = || {
+            while *prepared < target {
+                let step = (target - *prepared).min(zeros.len() as u64);
                 let part = zeros.get(..usize::try_from(step).unwrap_or(0)).unwrap_or_default();
-                self.file.write_all_at(part, at)?;
-                at += step;
+                file.write_all_at(part, *prepared)?;
+                *prepared += step;
             }
             Ok(())
         };
-        call(Op::Write, &self.path, grow)?;
-        self.prepared = target;
-        Ok(true)
+        call(Op::Write, &self.path, write)
     }
 }
 

@@ -13,5 +13,6 @@ pub(crate) mod fault;
 pub mod ledger_files;
 pub mod lock;
 pub mod object;
+pub mod reserve;
 pub mod slots;
 pub mod statedir;

@@ -23,6 +23,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::direct::{AlignedBuffer, BLOCK_BYTES};
 use super::durable::{DiskError, create_new_durable};
+use super::reserve;
 use crate::core::format::slot::{SLOT_BYTES, Slot, SlotBytes, SlotId, SlotKind};
 use crate::shell::crypt::{MasterKey, Secret};
 
@@ -291,7 +292,8 @@ impl KeySlots {
             return Err(SlotError::Exists);
         }
         if self.index().free.is_empty() {
-            let grown = self.pair.grow()?;
+            // 128 bytes on the disk decide whether a purge can be recorded: they are worth the reserve.
+            let grown = reserve::or_give_up(self.pair.folder(), 0, || self.pair.grow())?;
             let mut index = self.index();
             let old = index.slots;
             index.free.extend((old..grown).rev());

@@ -10,13 +10,12 @@ use std::path::{Path, PathBuf};
 
 use super::durable::{DiskError, create_new_durable, make_dir};
 use super::lock::{DirLock, LockError};
+use crate::core::medium::{Medium, MediumFacts, judge_medium};
 
 /// The format that this program reads and writes.
 pub const FORMAT: u32 = 1;
 
 const FOLDERS: [&str; 4] = ["ledger", "objects", "keys", "catalogue"];
-/// `f_type` of file systems that write changed blocks elsewhere: Btrfs, ZFS, F2FS, overlay, bcachefs, NILFS.
-const NOT_IN_PLACE: [u64; 6] = [0x9123_683E, 0x2FC1_2FC1, 0xF2F5_2010, 0x794C_7630, 0xCA45_1A4E, 0x3434];
 
 /// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +56,7 @@ pub enum StateDirError {
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    in_place: bool,
+    medium: Medium,
     _lock: DirLock,
 }
 
@@ -80,7 +79,7 @@ impl StateDir {
         }
         // Last: the number says that all before it is there.
         create_new_durable(path, "format", format!("{FORMAT}\n").as_bytes())?;
-        Ok(Self { in_place: overwrites_in_place(path)?, path: path.to_owned(), _lock: lock })
+        Ok(Self { medium: medium_of(path)?, path: path.to_owned(), _lock: lock })
     }
 
     /// Locks and opens an existing state directory, once its format is known. A folder that is missing is made:
@@ -92,13 +91,13 @@ impl StateDir {
         for folder in FOLDERS {
             make_dir(path, folder)?;
         }
-        Ok(Self { in_place: overwrites_in_place(path)?, path: path.to_owned(), _lock: lock })
+        Ok(Self { medium: medium_of(path)?, path: path.to_owned(), _lock: lock })
     }
 
-    /// Whether the file system writes changed blocks over the old ones, as destroying a key needs. What lies below
-    /// (a drive that remaps, a snapshot of the volume) cannot be seen from here.
-    pub fn overwrites_in_place(&self) -> bool {
-        self.in_place
+    /// The file system that holds the keys, and whether it writes changed blocks over the old ones, as destroying a key
+    /// needs. What lies below (a drive that remaps, a snapshot of the volume) cannot be seen from here.
+    pub fn medium(&self) -> &Medium {
+        &self.medium
     }
 
     /// The directory.
@@ -151,20 +150,45 @@ fn refuse_exposed(path: &Path) -> Result<(), StateDirError> {
     if mode & 0o077 == 0 { Ok(()) } else { Err(StateDirError::Exposed(path.to_owned())) }
 }
 
-fn overwrites_in_place(path: &Path) -> Result<bool, DiskError> {
-    let magic = rustix::fs::statfs(path).map_err(DiskError::when("ask for the file system of", path))?.f_type;
+/// What the kernel says of the file system that holds the keys.
+fn medium_of(path: &Path) -> Result<Medium, DiskError> {
+    let keys = path.join("keys");
+    let magic =
+        rustix::fs::statfs(&keys).map_err(DiskError::when("ask for the file system of", &keys))?.f_type;
     // Magic numbers are 32 bits; the kernel's word is signed and may be wider.
     let magic = (i128::from(magic) & 0xFFFF_FFFF) as u64;
-    Ok(!NOT_IN_PLACE.contains(&magic) && !journals_data(path)?)
+    let options = mount_options(&keys)?;
+    Ok(judge_medium(&MediumFacts { magic, options, journalled_file: journals_a_key(&keys) }))
 }
 
-/// Whether ext4 writes data through its journal (`data=journal`), where old blocks stay for a while.
-fn journals_data(path: &Path) -> Result<bool, DiskError> {
-    let device = fs::metadata(path).map_err(DiskError::when("look at", path))?.dev();
+/// The options that are in force where `folder` stands. Without /proc they cannot be known; the answer is then about the
+/// file system alone.
+fn mount_options(folder: &Path) -> Result<String, DiskError> {
+    let device = fs::metadata(folder).map_err(DiskError::when("look at", folder))?.dev();
     let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    // Without /proc the mount options cannot be known; the answer is then about the file system alone.
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    Ok(mounts.lines().any(|line| line.split(' ').nth(2) == Some(&device) && line.contains("data=journal")))
+    let mut options = String::new();
+    for line in mounts.lines().filter(|line| line.split(' ').nth(2) == Some(&device)) {
+        let Some((_, after)) = line.split_once(" - ") else { continue };
+        let mut words = after.split(' ');
+        let (kind, source) = (words.next(), words.next().unwrap_or_default());
+        options.extend(words.chain([","]));
+        // Only here a default that stands in the super block is shown.
+        let (Some("ext4"), Some(disk)) = (kind, Path::new(source).file_name()) else { continue };
+        let of_ext4 = Path::new("/proc/fs/ext4").join(disk).join("options");
+        options.push_str(&fs::read_to_string(of_ext4).unwrap_or_default());
+    }
+    Ok(options)
+}
+
+/// Whether a file of the keys carries the mark that sends its data through the journal.
+fn journals_a_key(keys: &Path) -> bool {
+    let marked = |path: &Path| {
+        let flags = fs::File::open(path).and_then(|file| Ok(rustix::fs::ioctl_getflags(file)?));
+        flags.is_ok_and(|flags| flags.contains(rustix::fs::IFlags::JOURNALING))
+    };
+    let files = fs::read_dir(keys).into_iter().flatten().flatten();
+    marked(keys) || files.into_iter().any(|file| marked(&file.path()))
 }
 
 #[cfg(test)]

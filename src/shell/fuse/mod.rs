@@ -11,6 +11,7 @@ mod filesystem;
 mod helpers;
 mod meter;
 mod opener;
+mod pipes;
 mod ranges;
 mod served;
 mod shared;
@@ -151,7 +152,8 @@ pub struct FuseMount {
     shared: Arc<Shared>,
     mount: Option<OwnedFd>,
     /// One opening at a time: the daemon's own is known by its thread.
-    opener: Mutex<Opener>,
+    /// None where there is no device: then pipes are given.
+    opener: Option<Mutex<Opener>>,
     ended: Mutex<Receiver<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -192,7 +194,7 @@ impl FuseMount {
         Ok(Self {
             shared,
             mount: Some(mount),
-            opener: Mutex::new(opener),
+            opener: Some(Mutex::new(opener)),
             ended: Mutex::new(ended),
             thread: Some(thread),
         })
@@ -219,9 +221,17 @@ impl FuseMount {
         if armed { Ok(()) } else { Err(FuseError::Unknown(*session)) }
     }
 
-    /// A descriptor to give to the owner. It may be opened before the session is armed.
+    /// A descriptor to give to the owner. It may be opened before the session is armed; a pipe may not.
     pub fn open_descriptor(&self, session: &SessionId) -> io::Result<OwnedFd> {
-        self.opener.lock().unwrap_or_else(PoisonError::into_inner).open(&session.to_string())
+        match &self.opener {
+            Some(opener) => opener.lock().unwrap_or_else(PoisonError::into_inner).open(&session.to_string()),
+            None => pipes::open(&self.shared, session),
+        }
+    }
+
+    /// How many files the mount knows: those of running sessions, and those being prepared or forgotten.
+    pub fn count(&self) -> usize {
+        self.shared.all().len()
     }
 
     /// What was read so far.

@@ -12,7 +12,8 @@ pub struct ManagerInterface<A>(pub Desk<A>);
 
 #[zbus::interface(name = "org.greffier.Archive1.Manager")]
 impl<A: Archive> ManagerInterface<A> {
-    /// Numbers, for everybody: `state s`, `why s`, `version s`, `entries t`, `recordings t`, `holds t`, `sessions t`, `due t`.
+    /// Numbers, for everybody: `state s`, `why s`, `version s`, `entries t`, `recordings t`, `holds t`, `sessions t`, `due t`,
+    /// `space s` (`ample`, `low`, `tight`, `full`), `free t`, `medium s`, `served t`.
     #[zbus(out_args("status"))]
     async fn status(&self, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
         // For everybody; the caller is named so that his calls in flight are bounded.

@@ -80,6 +80,11 @@ impl Pair {
         &self.one(copy).path
     }
 
+    /// The folder of both.
+    pub(super) fn folder(&self) -> &Path {
+        self.a.path.parent().unwrap_or(Path::new(""))
+    }
+
     pub(super) fn is_direct(&self) -> bool {
         self.a.file.is_direct() && self.b.file.is_direct()
     }
