@@ -2,8 +2,10 @@
 //!
 //! Owns their alphabets and their text form. Must never draw a random id: the bytes come from `shell::entropy`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -14,6 +16,28 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct IdError {
     what: &'static str,
     rule: &'static str,
+}
+
+/// Texts of which many equal ones are kept: each stands in memory once. It never grows beyond [`SharedTexts::MOST`]; what
+/// comes after that is kept as it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SharedTexts(BTreeSet<Arc<str>>);
+
+impl SharedTexts {
+    /// Different texts that are remembered.
+    pub const MOST: usize = 4096;
+
+    /// The text itself, shared with the equal ones that came before.
+    pub fn shared(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let text: Arc<str> = text.into();
+        if self.0.len() < Self::MOST {
+            self.0.insert(text.clone());
+        }
+        text
+    }
 }
 
 /// `Serialize`, `Deserialize`, `Display` and `Debug` of a type that has `as_text` and `FromStr`.
@@ -43,9 +67,13 @@ macro_rules! token {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
+            /// The same name, sharing its text with the equal ones that came before.
+            pub fn shared(&self, texts: &mut SharedTexts) -> Self {
+                Self(texts.shared(&self.0))
+            }
             /// The text, as written.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -95,7 +123,7 @@ token!(
 
 /// A rule of the policy (the key of a grant or a deny), or a rule of the house, written `builtin.…`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RuleId(Box<str>);
+pub struct RuleId(Arc<str>);
 
 impl RuleId {
     /// A rule of the house. `name` is a literal of this program, never outside text.
@@ -256,6 +284,18 @@ mod tests {
         let mut other = text.clone();
         other.replace_range(25.., "b");
         assert!(other.parse::<RecordingId>().is_err());
+    }
+
+    #[test]
+    fn equal_texts_stand_in_memory_once() {
+        let mut texts = SharedTexts::default();
+        let one: SourceId = "entrance".parse().unwrap();
+        let (a, b) = (one.shared(&mut texts), "entrance".parse::<SourceId>().unwrap().shared(&mut texts));
+        assert!(a == one && Arc::ptr_eq(&a.0, &b.0));
+        for number in 0..2 * SharedTexts::MOST {
+            assert_eq!(&*texts.shared(&number.to_string()), number.to_string());
+        }
+        assert_eq!(texts.0.len(), SharedTexts::MOST);
     }
 
     #[test]

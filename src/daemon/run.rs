@@ -25,6 +25,7 @@ use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped};
 use crate::core::format::slot::{SlotId, SlotKind};
 use crate::core::ledger::note::VerifierKey;
 use crate::core::policy::{House, Policy};
+use crate::core::retention::LastSeen;
 use crate::shell::clock::SystemClock;
 use crate::shell::crypt::{MasterKey, Signer};
 use crate::shell::disk::catalogue::{Catalogue, CatalogueError};
@@ -191,22 +192,20 @@ pub(super) async fn assemble(
         catalogue_at: stood,
     }
     .open()?;
-    let (ledger, state) = (opened.ledger, opened.state);
+    let ledger = opened.ledger;
     let second_place = SecondPlace::keep(ledger.follow_head(), config.second_checkpoint());
     let health = Arc::new(Health::new(ledger.availability()));
-    let catalogue = Projection::start(
-        state_dir.catalogue(),
-        stood,
-        opened.catalogue_behind.as_deref(),
-        &state,
-        (ledger.head().size, opened.root),
-        Follow {
-            ledger: ledger.clone(),
-            committed: opened.committed,
-            health: health.clone(),
-            clock: clock.clone(),
-        },
-    )?;
+    let (dir, behind, position) =
+        (state_dir.catalogue(), opened.catalogue_behind, (ledger.head().size, opened.root));
+    let follow = Follow {
+        ledger: ledger.clone(),
+        committed: opened.committed,
+        health: health.clone(),
+        clock: clock.clone(),
+    };
+    let catalogue =
+        tokio::task::spawn_blocking(move || Projection::start(dir, stood, behind, position, follow));
+    let catalogue = catalogue.await.map_err(|error| Fatal::Recovery(error.to_string()))??;
     let store = ObjectStore::open(&state_dir.objects())?;
     let found_sound = clock.now();
     let service = Arc::new_cyclic(|me| Service {
@@ -220,7 +219,7 @@ pub(super) async fn assemble(
         sessions: Sessions::default(),
         health,
         purging: tokio::sync::Mutex::default(),
-        details: tokio::sync::Mutex::default(),
+        details: tokio::sync::Mutex::new(opened.details),
         loading: tokio::sync::Mutex::default(),
         clock_sound: Mutex::new(found_sound),
         retention_changed: Notify::new(),
@@ -236,7 +235,7 @@ pub(super) async fn assemble(
     });
 
     service.rekey().await.map_err(Fatal::Rekey)?;
-    record_start(&service, &state).await?;
+    record_start(&service, opened.last, opened.after_crash).await?;
     let reconciling = service.clone();
     let reconciled = tokio::task::spawn_blocking(move || {
         reconciling.interrupt_sessions()?;
@@ -299,11 +298,15 @@ fn identity(config: &Config, state_dir: &StateDir) -> Result<VerifierKey, Fatal>
     Ok(key)
 }
 
-async fn record_start(service: &Arc<Service>, before: &crate::core::state::State) -> Result<(), Fatal> {
+async fn record_start(
+    service: &Arc<Service>,
+    last: Option<LastSeen>,
+    after_crash: bool,
+) -> Result<(), Fatal> {
     let failed = |refusal: crate::core::refusal::Refusal| Fatal::Recovery(refusal.to_string());
-    service.judge_clock_at_start(before.last()).await.map_err(failed)?;
+    service.judge_clock_at_start(last).await.map_err(failed)?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let started = Draft::fact(Event::LedgerStarted(LedgerStarted { version, after_crash: before.running() }));
+    let started = Draft::fact(Event::LedgerStarted(LedgerStarted { version, after_crash }));
     let recorded = service.ledger.record(move |_| Ok(Proposal::new(started, ())));
     recorded.await.map(|_| ()).map_err(failed)
 }

@@ -8,6 +8,7 @@ mod archive;
 mod batch;
 mod evidence;
 mod expire;
+mod ahead;
 mod fold;
 mod open;
 mod proofs;
