@@ -192,10 +192,25 @@ impl Projection {
         let _ended = reached.wait_for(|reached| *reached >= size).await;
     }
 
-    /// One page. Blocks on the disk. `None`: the catalogue cannot be used.
+    /// One page. Blocks on the disk. `None`: the catalogue cannot be used. Damage that shows only now has the catalogue made
+    /// anew, and the page is read from that.
     pub fn search(&self, query: &Query<'_>) -> Option<Result<Page, CatalogueError>> {
-        let slot = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
-        slot.as_ref().map(|catalogue| catalogue.search(query))
+        let read = || {
+            let slot = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
+            slot.as_ref().map(|catalogue| catalogue.search(query))
+        };
+        match read() {
+            Some(Err(error)) => {
+                log::warn!("the catalogue is made anew: {}", super::errors::chain(&error));
+                match self.shared.rebuild() {
+                    Ok(true) => read(),
+                    // Somebody else found it out first.
+                    Ok(false) => None,
+                    Err(error) => Some(Err(error)),
+                }
+            }
+            page => page,
+        }
     }
 }
 

@@ -203,6 +203,10 @@ impl Archive for Service {
         let (me, person) = self.person(caller).await?;
         me.reload_for(person).await
     }
+    async fn rebuild_index(&self, caller: Caller) -> Answer<()> {
+        let (me, person) = self.person(caller).await?;
+        me.rebuild_index_for(person).await
+    }
     async fn status(&self) -> Status {
         let condition = self.health.condition();
         let look = self.ledger.look(|desk| {
@@ -218,6 +222,7 @@ impl Archive for Service {
             holds: holds as u64,
             sessions: self.sessions.count() as u64,
             due: due as u64,
+            rebuilding: self.catalogue.rebuilding(),
         }
     }
     fn published_checkpoint(&self) -> String {

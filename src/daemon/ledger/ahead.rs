@@ -93,8 +93,11 @@ fn load(files: &LedgerDir, n: u64) -> Result<Bundle, OpenError> {
         .read(&file, MAX_BUNDLE_BYTES as u64)
         .map_err(|error| OpenError::Io(files.path(&file), error))?
         .ok_or_else(|| OpenError::Missing(file.clone()))?;
-    let lines = parse_bundle(&bytes)
-        .map_err(|error| OpenError::Bundle { file: file.clone(), entry: n * BUNDLE, source: error.into() })?;
+    let lines = parse_bundle(&bytes).map_err(|error| OpenError::Bundle {
+        file: file.clone(),
+        entry: n * BUNDLE,
+        source: error.into(),
+    })?;
     let mut bundle = Bundle { n, entries: Vec::with_capacity(lines.len()), root: None, unread: None };
     for (line, seq) in lines.into_iter().zip(n * BUNDLE..) {
         match Parsed::of(line) {

@@ -162,21 +162,27 @@ pub(super) struct Follower {
 impl Follower {
     pub(super) fn run(self) {
         let mut retry_at = None;
+        let mut broken = false;
         loop {
             let now = self.from.clock.monotonic();
             let wait = retry_at.map_or(Duration::MAX, |at: Instant| at.saturating_duration_since(now));
             match self.from.committed.recv_timeout(wait) {
                 Ok(batch) => self.apply(&batch),
                 Err(RecvTimeoutError::Timeout) => {
-                    self.make_anew();
+                    // Somebody may have ordered it meanwhile.
+                    if !self.shared.is_usable() {
+                        self.make_anew();
+                    }
                     retry_at = None;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if self.shared.is_usable() {
-                retry_at = None;
+            let usable = self.shared.is_usable();
+            if usable && broken {
                 self.from.health.mend(Part::Catalogue);
-            } else {
+            }
+            broken = !usable;
+            if broken {
                 retry_at = retry_at.or_else(|| self.from.clock.monotonic().checked_add(RETRY));
             }
         }

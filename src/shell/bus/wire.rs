@@ -259,7 +259,7 @@ pub fn run_report(report: RunReport) -> Dict {
 
 /// The reply of `Manager.Status`.
 pub fn status(status: Status) -> Dict {
-    dict([
+    let mut reply = dict([
         ("state", status.state.into()),
         ("why", status.why.into()),
         ("version", env!("CARGO_PKG_VERSION").into()),
@@ -268,7 +268,11 @@ pub fn status(status: Status) -> Dict {
         ("holds", status.holds.into()),
         ("sessions", status.sessions.into()),
         ("due", status.due.into()),
-    ])
+    ]);
+    if let Some((done, total)) = status.rebuilding {
+        reply.extend(dict([("index_done", done.into()), ("index_total", total.into())]));
+    }
+    reply
 }
 
 /// The errors of design §11 on the wire.

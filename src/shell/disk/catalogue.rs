@@ -26,7 +26,7 @@ pub use row::{Change, Page, Query, Row};
 /// What keys and values mean. A catalogue of another format is built again, so it needs no migration.
 const FORMAT: u8 = 1;
 /// sled's cache. Its default of 1 GiB would be most of a small machine.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// After SIGKILL the kernel may hold the old process's lock for a moment.
 const LOCK_TRIES: u32 = 40;
 const LOCK_WAIT: Duration = Duration::from_millis(50);
@@ -59,8 +59,8 @@ pub enum CatalogueError {
     /// A stored key or value is not one of ours.
     #[error("the catalogue is damaged at key {0}; it has to be rebuilt from the ledger")]
     Damaged(String),
-    /// There is no state to make it from any more.
-    #[error("the service is stopping; the next start makes the catalogue anew")]
+    /// The ledger gives no rows: it cannot be written now, or the service ends.
+    #[error("the ledger does not answer, so the catalogue cannot be made from it")]
     LedgerStopped,
     /// It reflects another ledger, or more than this one holds.
     #[error("the catalogue reflects {0} entries that are not those of this ledger; it has to be rebuilt")]
