@@ -130,20 +130,15 @@ impl Projection {
     /// Brings the catalogue to the state of the ledger and follows it from there on a thread of its own. Nothing must have
     /// been recorded since the ledger was opened. Blocks on the disk.
     ///
-    /// `stood`: where it stood when the ledger was opened; `behind`: the entries it lacks since, `None` to rebuild it.
+    /// `found`: the catalogue as the run before left it; `behind`: the entries it lacks since. Without one of the two it is
+    /// made anew.
     pub fn start(
         dir: PathBuf,
-        stood: Option<(u64, [u8; 32])>,
+        found: Option<Catalogue>,
         behind: Option<Vec<Record>>,
         position: (u64, [u8; 32]),
         from: Follow,
     ) -> Result<Self, CatalogueError> {
-        let stopped = |_| CatalogueError::LedgerStopped;
-        let known = stood.filter(|_| behind.is_some());
-        let opened = Catalogue::open(&dir, |position| known == Some(position))?;
-        if let Some(why) = &opened.rebuilt {
-            log::warn!("the catalogue is made anew: {}", super::errors::chain(why));
-        }
         let look = from.ledger.look_blocking(move |desk| {
             let mut holds = Holds::default();
             for (_, hold) in desk.state.holds().iter() {
@@ -151,17 +146,19 @@ impl Projection {
             }
             (holds, behind.map(|records| missed(&records, desk.state)))
         });
-        let (holds, missed) = look.map_err(stopped)?;
-        let usable = missed.filter(|_| opened.rebuilt.is_none() && known.is_some());
-        let caught_up = usable.map(|changes| opened.catalogue.apply(&changes, position));
+        let (holds, missed) = look.map_err(|_| CatalogueError::LedgerStopped)?;
+        let found = found.zip(missed).and_then(|(catalogue, changes)| {
+            let caught_up = catalogue.apply(&changes, position);
+            caught_up
+                .map(|()| catalogue)
+                .inspect_err(|error| log::warn!("{}", super::errors::chain(error)))
+                .ok()
+        });
         let (reached_tx, reached) = watch::channel(position.0);
         let shared = Arc::new(Shared::new(dir.clone(), from.ledger.clone(), holds, position));
-        let usable = match caught_up {
-            Some(Ok(())) => opened.catalogue,
-            _ => {
-                drop(opened.catalogue);
-                shared.rebuild_in_place()?
-            }
+        let usable = match found {
+            Some(catalogue) => catalogue,
+            None => shared.rebuild_in_place()?,
         };
         shared.put(Some(usable));
         // What a rebuild left that was cut short.

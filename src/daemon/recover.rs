@@ -111,11 +111,15 @@ impl Service {
         Ok(())
     }
 
-    /// Compares store and keys with the ledger and brings to an end what is undone. Blocks on the disk.
-    pub(super) fn reconcile(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// Compares store and keys with the ledger and brings to an end what is undone. Blocks on the disk. `listed`: the objects,
+    /// listed after the run before ended.
+    pub(super) fn reconcile(
+        &self,
+        listed: Vec<Result<RecordingId, ObjectError>>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let keys = self.slots.list(SlotKind::Data).into_iter().map(RecordingId::from_bytes).collect();
         let mut objects = HashSet::new();
-        for found in self.store.list() {
+        for found in listed {
             match found {
                 Ok(id) => drop(objects.insert(id)),
                 // Not ours, so it is left alone.

@@ -168,6 +168,11 @@ pub(super) async fn assemble(
         session_max: config.limits.session_max,
         allow_switched_user: config.bus.allow_switched_user,
     };
+    // Beside the reading of keys and ledger, which take longer.
+    let store = ObjectStore::open(&state_dir.objects())?;
+    let (listed, dir) = (store.clone(), state_dir.catalogue());
+    let objects = std::thread::spawn(move || listed.list().collect::<Vec<_>>());
+    let catalogue = std::thread::spawn(move || Catalogue::open_as_it_is(&dir));
     let slots = Arc::new(open_keys(&config, state_dir, environment)?);
     let log_key = identity(&config, state_dir)?;
     let log = Signer::new(&slots.open_secret(SlotKind::Log, &LOG_KEY)?);
@@ -178,7 +183,8 @@ pub(super) async fn assemble(
     }
     let epochs = slots.list(SlotKind::Epoch);
     let epochs = epochs.iter().map(|id| Ok(Signer::new(&slots.open_secret(SlotKind::Epoch, id)?)));
-    let stood = Catalogue::peek(&state_dir.catalogue())?;
+    let panicked = |_| Fatal::Recovery("a thread that reads the store panicked".into());
+    let (found, stood) = catalogue.join().map_err(panicked)??.unzip();
 
     let opened = OpenLedger {
         dir: state_dir.ledger(),
@@ -204,9 +210,8 @@ pub(super) async fn assemble(
         clock: clock.clone(),
     };
     let catalogue =
-        tokio::task::spawn_blocking(move || Projection::start(dir, stood, behind, position, follow));
+        tokio::task::spawn_blocking(move || Projection::start(dir, found, behind, position, follow));
     let catalogue = catalogue.await.map_err(|error| Fatal::Recovery(error.to_string()))??;
-    let store = ObjectStore::open(&state_dir.objects())?;
     let found_sound = clock.now();
     let service = Arc::new_cyclic(|me| Service {
         clock,
@@ -237,9 +242,10 @@ pub(super) async fn assemble(
     service.rekey().await.map_err(Fatal::Rekey)?;
     record_start(&service, opened.last, opened.after_crash).await?;
     let reconciling = service.clone();
+    let objects = objects.join().map_err(panicked)?;
     let reconciled = tokio::task::spawn_blocking(move || {
         reconciling.interrupt_sessions()?;
-        reconciling.reconcile()
+        reconciling.reconcile(objects)
     });
     reconciled
         .await

@@ -107,16 +107,20 @@ impl Catalogue {
         }
     }
 
-    /// Where the catalogue in `dir` stands, for the ledger to say whether it knows that place. `None`: nowhere, or it is
-    /// damaged, which [`Catalogue::open`] then finds too.
+    /// Opens the catalogue in `dir` as it is, with the place that it says it stands at, for the ledger to say whether it knows
+    /// that place. `None`: it stands nowhere, or is damaged; it has to be made anew.
     ///
     /// # Errors
     /// `Locked` after two seconds.
-    pub fn peek(dir: &Path) -> Result<Option<Position>, CatalogueError> {
-        match Self::open_engine(dir).and_then(|catalogue| catalogue.position()) {
+    pub fn open_as_it_is(dir: &Path) -> Result<Option<(Self, Position)>, CatalogueError> {
+        let opened = Self::open_engine(dir).and_then(|catalogue| Ok((catalogue.position()?, catalogue)));
+        match opened {
+            Ok((position, catalogue)) => Ok(position.map(|position| (catalogue, position))),
             Err(locked @ CatalogueError::Locked(_)) => Err(locked),
-            Err(_) => Ok(None),
-            position => position,
+            Err(why) => {
+                log::warn!("the catalogue has to be made anew: {why}");
+                Ok(None)
+            }
         }
     }
 
