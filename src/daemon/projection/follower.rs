@@ -74,6 +74,10 @@ impl Shared {
             return Ok(false);
         }
         let beside = Catalogue::beside(&self.dir);
+        if !self.is_usable() {
+            // It answers nothing any more, and the disk may be full.
+            let _removed_when_replaced = Catalogue::discard(&self.dir);
+        }
         let made = self.fill(&beside).and_then(|()| self.replace(&beside));
         if made.is_err() {
             self.feed().new = None;
@@ -214,8 +218,10 @@ impl Follower {
     }
 
     fn make_anew(&self) {
-        if let Err(error) = self.shared.rebuild() {
-            log::warn!("the catalogue cannot be made anew yet: {}", chain(&error));
+        match self.shared.rebuild() {
+            // The ledger itself says so.
+            Ok(_) | Err(CatalogueError::LedgerStopped) => {}
+            Err(error) => log::warn!("the catalogue cannot be made anew yet: {}", chain(&error)),
         }
     }
 }
