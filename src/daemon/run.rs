@@ -30,6 +30,7 @@ use crate::core::ledger::note::VerifierKey;
 use crate::core::policy::{House, Policy};
 use crate::core::state::OpenSession;
 use crate::core::time::Moment;
+use crate::core::retention::LastSeen;
 use crate::shell::clock::SystemClock;
 use crate::shell::crypt::{MasterKey, Signer};
 use crate::shell::disk::catalogue::{Catalogue, CatalogueError};
@@ -175,6 +176,11 @@ pub(super) async fn assemble(
         session_max: config.limits.session_max,
         allow_switched_user: config.bus.allow_switched_user,
     };
+    // Beside the reading of keys and ledger, which take longer.
+    let store = ObjectStore::open(&state_dir.objects())?;
+    let (listed, dir) = (store.clone(), state_dir.catalogue());
+    let objects = std::thread::spawn(move || listed.list().collect::<Vec<_>>());
+    let catalogue = std::thread::spawn(move || Catalogue::open_as_it_is(&dir));
     let slots = Arc::new(open_keys(&config, state_dir, environment)?);
     let log_key = identity(&config, state_dir)?;
     let log = Signer::new(&slots.open_secret(SlotKind::Log, &LOG_KEY)?);
@@ -185,7 +191,8 @@ pub(super) async fn assemble(
     }
     let epochs = slots.list(SlotKind::Epoch);
     let epochs = epochs.iter().map(|id| Ok(Signer::new(&slots.open_secret(SlotKind::Epoch, id)?)));
-    let stood = Catalogue::peek(&state_dir.catalogue())?;
+    let panicked = |_| Fatal::Recovery("a thread that reads the store panicked".into());
+    let (found, stood) = catalogue.join().map_err(panicked)??.unzip();
 
     let opened = OpenLedger {
         dir: state_dir.ledger(),
@@ -199,23 +206,20 @@ pub(super) async fn assemble(
         catalogue_at: stood,
     }
     .open()?;
-    let (ledger, state) = (opened.ledger, opened.state);
+    let ledger = opened.ledger;
     let second_place = SecondPlace::keep(ledger.follow_head(), config.second_checkpoint());
     let health = Arc::new(Health::new(ledger.availability()));
-    let catalogue = Projection::start(
-        state_dir.catalogue(),
-        stood,
-        opened.catalogue_behind.as_deref(),
-        &state,
-        (ledger.head().size, opened.root),
-        Follow {
-            ledger: ledger.clone(),
-            committed: opened.committed,
-            health: health.clone(),
-            clock: clock.clone(),
-        },
-    )?;
-    let store = ObjectStore::open(&state_dir.objects())?;
+    let (dir, behind, position) =
+        (state_dir.catalogue(), opened.catalogue_behind, (ledger.head().size, opened.root));
+    let follow = Follow {
+        ledger: ledger.clone(),
+        committed: opened.committed,
+        health: health.clone(),
+        clock: clock.clone(),
+    };
+    let catalogue =
+        tokio::task::spawn_blocking(move || Projection::start(dir, found, behind, position, follow));
+    let catalogue = catalogue.await.map_err(|error| Fatal::Recovery(error.to_string()))??;
     let found_sound = clock.now();
     let service = Arc::new_cyclic(|me| Service {
         clock,
@@ -230,7 +234,7 @@ pub(super) async fn assemble(
         space: Space::default(),
         medium: state_dir.medium().name,
         purging: tokio::sync::Mutex::default(),
-        details: tokio::sync::Mutex::default(),
+        details: tokio::sync::Mutex::new(opened.details),
         loading: tokio::sync::Mutex::default(),
         clock_sound: Mutex::new(found_sound),
         retention_changed: Notify::new(),
@@ -246,11 +250,12 @@ pub(super) async fn assemble(
     });
 
     service.rekey().await.map_err(Fatal::Rekey)?;
-    record_start(&service, &state).await?;
+    record_start(&service, opened.last, opened.after_crash).await?;
     let reconciling = service.clone();
+    let objects = objects.join().map_err(panicked)?;
     let reconciled = tokio::task::spawn_blocking(move || {
         reconciling.interrupt_sessions()?;
-        reconciling.reconcile()
+        reconciling.reconcile(objects)
     });
     reconciled
         .await
@@ -312,11 +317,15 @@ fn identity(config: &Config, state_dir: &StateDir) -> Result<VerifierKey, Fatal>
     Ok(key)
 }
 
-async fn record_start(service: &Arc<Service>, before: &crate::core::state::State) -> Result<(), Fatal> {
+async fn record_start(
+    service: &Arc<Service>,
+    last: Option<LastSeen>,
+    after_crash: bool,
+) -> Result<(), Fatal> {
     let failed = |refusal: crate::core::refusal::Refusal| Fatal::Recovery(refusal.to_string());
-    service.judge_clock_at_start(before.last()).await.map_err(failed)?;
+    service.judge_clock_at_start(last).await.map_err(failed)?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let started = Draft::fact(Event::LedgerStarted(LedgerStarted { version, after_crash: before.running() }));
+    let started = Draft::fact(Event::LedgerStarted(LedgerStarted { version, after_crash }));
     let recorded = service.ledger.record(move |_| Ok(Proposal::new(started, ())));
     recorded.await.map(|_| ()).map_err(failed)
 }

@@ -174,7 +174,7 @@ data! {
     }
     /// `access.searched`.
     Searched {
-        /// `search`, `describe`, `details`, `plan` or `session`.
+        /// `search`, `describe`, `details`, `plan`, `session`, or `index` (the catalogue was rebuilt).
         what: SmolStr,
         /// Sources searched; empty when one recording was asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -100,7 +100,7 @@ impl State {
 
     fn seal(&mut self, time: Timestamp, subject: &Subject, sealed: &Sealed) -> Step {
         let id = *needed(&subject.recording, "recording")?;
-        let source = needed(&subject.source, "source")?.clone();
+        let source = needed(&subject.source, "source")?;
         if self.recordings.contains_key(&id) {
             return Err(Contradiction::SealedTwice(id));
         }
@@ -110,21 +110,21 @@ impl State {
         self.due.insert((sealed.latest, id));
         self.recordings.insert(
             id,
-            Recording {
-                source,
+            Box::new(Recording {
+                source: source.shared(&mut self.texts),
                 kind: sealed.kind,
                 start: sealed.start,
                 end: sealed.end,
                 sealed: time,
                 bytes: sealed.bytes,
                 sha256: sealed.sha256,
-                media: sealed.media.as_str().into(),
-                class: sealed.class.clone(),
+                media: self.texts.shared(&sealed.media),
+                class: sealed.class.shared(&mut self.texts),
                 earliest: sealed.earliest,
                 latest: sealed.latest,
                 spool: sealed.spool.clone().map(Box::new),
                 purging: false,
-            },
+            }),
         );
         Ok(())
     }
