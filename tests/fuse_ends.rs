@@ -80,17 +80,17 @@ fn inv9_readers_beyond_every_thread_of_the_mount_get_the_error_too_and_nobody_el
     let bench = Bench::start();
     let (slow, control, descriptor) = bench.serve();
     let (_, _, other) = bench.serve();
+    let (descriptor, other) = (&descriptor, &other);
     control.close_gate(true);
     std::thread::scope(|scope| {
         let _open = OpenAtTheEnd(&control);
-        let descriptor = &descriptor;
-        let read =
-            |at: u32| as_user(OWNER, move || errno(file(descriptor).read_at(&mut [0; 10], u64::from(at))));
+        let read = move |at: u32| {
+            as_user(OWNER, move || errno(file(descriptor).read_at(&mut [0; 10], u64::from(at))))
+        };
         let caught: Vec<_> = (0..READERS).map(|at| scope.spawn(move || read(at))).collect();
         // More than the mount has threads.
         control.wait_for_readers(READERS);
-        let other = &other;
-        let quick = || {
+        let quick = move || {
             let (done, is_done) = std::sync::mpsc::channel();
             scope.spawn(move || {
                 as_user(OWNER, || file(other).read_exact_at(&mut [0; 1000], 0).unwrap());
