@@ -381,11 +381,16 @@ fn status_kib(pid: u32, key: &str) -> u64 {
     line.trim_matches([':', ' ', '\t', 'k', 'B']).parse().unwrap()
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one setting of this test")]
+fn soak() -> bool {
+    std::env::var_os("GREFFIER_SOAK").is_some()
+}
+
 #[test]
 fn sealing_and_reading_a_large_file_needs_little_memory() {
     const LIMIT: u64 = 80 * MIB;
     // 256 MiB, or 20 GiB for `make soak`.
-    let chunks: u64 = if std::env::var_os("GREFFIER_SOAK").is_some() { 20 * 1024 } else { 256 };
+    let chunks: u64 = if soak() { 20 * 1024 } else { 256 };
     let mut house = House::open();
     let limit = MemoryLimit::on(house.pid(), LIMIT);
     let folder = house.path("spool/entrance");

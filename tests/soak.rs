@@ -10,7 +10,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a test that cannot go on fails; figures are printed"
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails; figures are printed; its length is a setting, and measured"
 )]
 #![cfg(test)]
 
