@@ -1,11 +1,15 @@
 //! Opening a recording: the one way from a question to a readable descriptor.
 //!
-//! In order: who asks · would the policy allow it · object opened, key unwrapped, inode made (nothing readable) · decided
-//! again in the writer's order and recorded · armed, descriptor opened · session on the bus. The commit point is the
-//! entry; what fails after it is `access.closed` with outcome `failed`. Invariant 1 is in the types: arming takes the
-//! `Recorded<Permit>`.
+//! In order: who asks, beside it what of · would the policy allow it · object opened, key unwrapped, inode made (nothing
+//! readable) · decided again in the writer's order and recorded, beside it the descriptor opened · armed · session on the
+//! bus. The commit point is the entry; what fails after it is `access.closed` with outcome `failed`. Invariant 1 is in the
+//! types: arming takes the `Recorded<Permit>`, and until then the descriptor reads nothing.
 
+use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+use tokio::task::JoinHandle;
 
 use super::ledger::{Desk, Proposal};
 use super::person::{Person, allowed, unknown};
@@ -97,14 +101,16 @@ impl Question {
 }
 
 impl Service {
-    /// Opens a recording for `person`.
+    /// Opens a recording for the person that `asking` names.
     pub(super) async fn open_recording(
         self: &Arc<Self>,
-        person: Person,
+        asking: impl Future<Output = Result<Person, Refusal>> + Send,
         id: String,
         request: OpenRequest,
     ) -> Result<OpenedRecording, Refusal> {
-        let Some((id, source, media)) = self.lookup(&id).await? else {
+        let (person, found) = tokio::join!(asking, self.lookup(&id));
+        let person = person?;
+        let Some((id, source, media)) = found? else {
             return Err(self.record_unknown(person, id).await);
         };
         let question = Question { person, id, source, request };
@@ -121,6 +127,11 @@ impl Service {
             }
             _ => None,
         };
+        // Nobody gets it, and nothing can be read through it, before the entry is durable.
+        let descriptor = match prepared {
+            Some(Ok(())) => Some(self.open_descriptor(session)),
+            _ => None,
+        };
         let permit = match self.record_opening(&question, session, prepared, crowded).await {
             Ok(permit) => permit,
             Err(refusal) => {
@@ -131,7 +142,7 @@ impl Service {
         let bytes = self.mount().and_then(|mount| mount.len_bytes(&session)).unwrap_or(0);
         let expires = permit.value().expires();
         let entry = permit.entry();
-        let descriptor = self.hand_over(session, permit, &question).await?;
+        let descriptor = self.hand_over(session, permit, &question, descriptor).await?;
         journal::record(
             log::Level::Info,
             message_id::ACCESS_GRANTED,
@@ -200,6 +211,15 @@ impl Service {
                 .map_err(|error| PrepareError::Mount(super::errors::chain(&error)))
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(PrepareError::NoMount))
+    }
+
+    /// Opens the descriptor of a prepared session, on a thread that may block.
+    fn open_descriptor(self: &Arc<Self>, session: SessionId) -> JoinHandle<Result<OwnedFd, String>> {
+        let service = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let mount = service.mount().ok_or_else(|| NO_MOUNT.to_owned())?;
+            mount.open_descriptor(&session).map_err(|error| error.to_string())
+        })
     }
 
     /// Decides in the writer's order and records the answer. `prepared` is `None` when a refusal was foreseen.
@@ -273,13 +293,14 @@ impl Service {
         allowed(recorded.await?)
     }
 
-    /// Makes the descriptor readable and opens it. From here on a failure is recorded as the end of the session.
+    /// Makes the descriptor readable. From here on a failure is recorded as the end of the session.
     async fn hand_over(
         self: &Arc<Self>,
         session: SessionId,
         permit: Recorded<Permit>,
         question: &Question,
-    ) -> Result<std::os::fd::OwnedFd, Refusal> {
+        descriptor: Option<JoinHandle<Result<OwnedFd, String>>>,
+    ) -> Result<OwnedFd, Refusal> {
         let live = Live {
             recording: question.id,
             source: question.source.clone(),
@@ -291,19 +312,24 @@ impl Service {
             recorded_bytes: 0,
         };
         self.sessions.insert(session, live.clone());
-        if let Some(end) = self.ended_meanwhile(&live).await {
+        let opened = async {
+            match descriptor {
+                Some(opening) => opening.await.unwrap_or_else(|error| Err(error.to_string())),
+                None => Err(NO_MOUNT.to_owned()),
+            }
+        };
+        let (ended, opened) = tokio::join!(self.ended_meanwhile(&live), opened);
+        if let Some(end) = ended {
             self.end_session(session, end).await;
             let sentence = format!("The session ended before it began ({}); ask again.", end.as_str());
             return Err(Refusal::new(RefusalKind::Conflict, sentence));
         }
-        let service = self.clone();
-        let opened = tokio::task::spawn_blocking(move || {
-            let mount = service.mount().ok_or_else(|| "the private mount is gone".to_owned())?;
+        let armed = opened.and_then(|descriptor| {
+            let mount = self.mount().ok_or_else(|| NO_MOUNT.to_owned())?;
             mount.arm(&session, &permit).map_err(|error| super::errors::chain(&error))?;
-            mount.open_descriptor(&session).map_err(|error| error.to_string())
+            Ok(descriptor)
         });
-        let opened = opened.await.unwrap_or_else(|error| Err(error.to_string()));
-        match opened {
+        match armed {
             Ok(descriptor) => {
                 self.begin_session(session).await;
                 Ok(descriptor)
@@ -316,6 +342,8 @@ impl Service {
         }
     }
 }
+
+const NO_MOUNT: &str = "the private mount is gone";
 
 fn refused_because(rule: &'static str, kind: DenialKind, why: &str) -> Denial {
     let rule = RuleId::builtin(rule);

@@ -110,6 +110,12 @@ impl Service {
 
     /// The caller as a person, unless the service ends.
     async fn person(&self, caller: Caller) -> Result<(Arc<Self>, Person), Refusal> {
+        let me = self.serving()?;
+        Ok((me, Person::of(caller).await?))
+    }
+
+    /// The service, unless it ends.
+    fn serving(&self) -> Result<Arc<Self>, Refusal> {
         let stopped = || {
             Refusal::new(
                 crate::core::refusal::RefusalKind::Closed,
@@ -119,8 +125,7 @@ impl Service {
         if *self.stopping.borrow() {
             return Err(stopped());
         }
-        let me = self.me.upgrade().ok_or_else(stopped)?;
-        Ok((me, Person::of(caller).await?))
+        self.me.upgrade().ok_or_else(stopped)
     }
 }
 
@@ -140,8 +145,7 @@ impl Archive for Service {
         me.describe_one(person, id).await
     }
     async fn open(&self, caller: Caller, id: String, request: OpenRequest) -> Answer<OpenedRecording> {
-        let (me, person) = self.person(caller).await?;
-        me.open_recording(person, id, request).await
+        self.serving()?.open_recording(Person::of(caller), id, request).await
     }
     async fn seal(&self, caller: Caller, file: OwnedFd, request: SealRequest) -> Answer<(RecordingId, u64)> {
         let (me, person) = self.person(caller).await?;

@@ -48,7 +48,7 @@ pub(crate) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BASE64.encode(&self.0))
+        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 impl fmt::Debug for Hash {
@@ -63,6 +63,12 @@ impl FromStr for Hash {
     }
 }
 impl Hash {
+    /// Its text, in ASCII.
+    pub fn text(&self) -> [u8; 44] {
+        let mut text = [0; 44];
+        BASE64.encode_mut(&self.0, &mut text);
+        text
+    }
     /// From its text; `None` when that is not the base64 of 32 bytes.
     pub fn from_text(text: &[u8; 44]) -> Option<Self> {
         // 44 characters are 33 bytes, or 32 with one sign of padding. It must be the last: the decoder takes pieces that are

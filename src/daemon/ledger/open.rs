@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use super::archive::DetailSlots;
-use super::batch::Batch;
+use super::batch::{Batch, Scratch};
 use super::fold::{BundleError, Fold, Tail};
 use super::read::{Reader, Recent};
 use super::restore::known_head;
@@ -192,7 +192,7 @@ impl OpenLedger {
         let shared = Arc::new(Shared {
             availability: watch::Sender::new(Availability::Open),
             head: watch::Sender::new(head),
-            recent: RwLock::new(Recent { base: base.0.size(), stored }),
+            recent: RwLock::new(Recent::new(base.0.size(), stored)),
             turned_away: AtomicU64::new(0),
         });
         let mut writer = Writer {
@@ -226,6 +226,10 @@ impl OpenLedger {
             key_missing: false,
             stopped: false,
             interrupt: Vec::new(),
+            scratch: Scratch::new(),
+            frames: Vec::new(),
+            answered: None,
+            patience: 0,
         };
         let state = writer.state.clone();
         if created {
