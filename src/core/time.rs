@@ -110,7 +110,7 @@ impl Timestamp {
         let days = year * 365 + leap_days + (153 * from_march + 2) / 5 + day - 1 - 719_468;
         Self::from_micros((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + micros).ok()
     }
-    /// In the one form that stands in the ledger, in ASCII; `None` outside the years 1 to 9999.
+    /// In the one form that stands in the ledger, in ASCII; `None` where a year has not four digits.
     pub fn canonical(self) -> Option<[u8; 27]> {
         let micros = self.as_micros();
         let (days, in_day) = (micros.div_euclid(MICROS_PER_DAY), micros.rem_euclid(MICROS_PER_DAY));
@@ -123,7 +123,7 @@ impl Timestamp {
         let day = day - (153 * from_march + 2) / 5 + 1;
         let (month, year) = if from_march < 10 { (from_march + 3, year) } else { (from_march - 9, year + 1) };
         let year = period * 400 + year;
-        if !(1..=9999).contains(&year) {
+        if !(0..=9999).contains(&year) {
             return None;
         }
         let (seconds, micros) = (in_day / 1_000_000, in_day % 1_000_000);

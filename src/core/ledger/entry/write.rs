@@ -56,7 +56,7 @@ impl Columns<'_> {
         }
         let event = event_name::<serde_json::Error>(self.event).map_err(EntryError::Json)?;
         let time =
-            self.time.canonical().ok_or(EntryError::OutOfRange("a time outside the years 1 to 9999"))?;
+            self.time.canonical().ok_or(EntryError::OutOfRange("a time whose year has not four digits"))?;
         if self.data.is_some_and(|data| data.first() != Some(&b'{')) {
             return Err(EntryError::OutOfRange("data that is not an object"));
         }
