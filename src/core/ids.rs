@@ -171,10 +171,17 @@ macro_rules! random_id {
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 &self.0
             }
+            /// Its text, in ASCII.
+            pub fn text(&self) -> [u8; 26] {
+                let mut text = [0; 26];
+                BASE32_NOPAD.encode_mut(&self.0, &mut text);
+                text.make_ascii_lowercase();
+                text
+            }
         }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&BASE32_NOPAD.encode(&self.0).to_ascii_lowercase())
+                f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
             }
         }
         impl FromStr for $name {
@@ -216,9 +223,17 @@ random_id!(
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 32]);
 
+impl Digest {
+    /// Its text, in ASCII.
+    pub fn text(&self) -> [u8; 64] {
+        let mut text = [0; 64];
+        HEXLOWER.encode_mut(&self.0, &mut text);
+        text
+    }
+}
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
+        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 impl FromStr for Digest {

@@ -27,6 +27,8 @@ pub enum TimeError {
     OutOfRange,
 }
 
+const MICROS_PER_DAY: i64 = 24 * 3600 * 1_000_000;
+
 impl Timestamp {
     /// From microseconds since 1970-01-01T00:00:00Z.
     pub fn from_micros(micros: i64) -> Result<Self, TimeError> {
@@ -108,6 +110,42 @@ impl Timestamp {
         let days = year * 365 + leap_days + (153 * from_march + 2) / 5 + day - 1 - 719_468;
         Self::from_micros((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + micros).ok()
     }
+    /// In the one form that stands in the ledger, in ASCII; `None` where a year has not four digits.
+    pub fn canonical(self) -> Option<[u8; 27]> {
+        let micros = self.as_micros();
+        let (days, in_day) = (micros.div_euclid(MICROS_PER_DAY), micros.rem_euclid(MICROS_PER_DAY));
+        // Counted from 1 March of the year 0, in periods of 400 years of 146,097 days.
+        let since_march = days + 719_468;
+        let (period, day) = (since_march.div_euclid(146_097), since_march.rem_euclid(146_097));
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let from_march = (5 * day + 2) / 153;
+        let day = day - (153 * from_march + 2) / 5 + 1;
+        let (month, year) = if from_march < 10 { (from_march + 3, year) } else { (from_march - 9, year + 1) };
+        let year = period * 400 + year;
+        if !(0..=9999).contains(&year) {
+            return None;
+        }
+        let (seconds, micros) = (in_day / 1_000_000, in_day % 1_000_000);
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let parts = [
+            (0, 4, year),
+            (5, 2, month),
+            (8, 2, day),
+            (11, 2, seconds / 3600),
+            (14, 2, seconds / 60 % 60),
+            (17, 2, seconds % 60),
+            (20, 6, micros),
+        ];
+        for (from, digits, number) in parts {
+            let mut rest = number;
+            for place in text.iter_mut().skip(from).take(digits).rev() {
+                *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+                rest /= 10;
+            }
+        }
+        Some(text)
+    }
     /// The calendar day in `zone`.
     pub fn date_in(self, zone: &TimeZone) -> jiff::civil::Date {
         self.0.to_zoned(zone.clone()).date()
@@ -116,7 +154,10 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339, UTC, six digits after the point: the one form that stands in the ledger.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.6}", self.0)
+        match self.canonical() {
+            Some(text) => f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?),
+            None => write!(f, "{:.6}", self.0),
+        }
     }
 }
 impl fmt::Debug for Timestamp {
@@ -221,11 +262,7 @@ impl BootId {
 }
 impl fmt::Display for BootId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, byte) in self.0.iter().enumerate() {
-            let dash = if matches!(i, 4 | 6 | 8 | 10) { "-" } else { "" };
-            write!(f, "{dash}{byte:02x}")?;
-        }
-        Ok(())
+        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 impl fmt::Debug for BootId {
@@ -240,6 +277,17 @@ impl FromStr for BootId {
     }
 }
 impl BootId {
+    /// Its text, in ASCII.
+    pub fn text(&self) -> [u8; 36] {
+        let mut hex = [0; 32];
+        data_encoding::HEXLOWER.encode_mut(&self.0, &mut hex);
+        let mut text = [b'-'; 36];
+        let places = text.iter_mut().enumerate().filter(|(i, _)| !matches!(i, 8 | 13 | 18 | 23));
+        for ((_, place), digit) in places.zip(hex) {
+            *place = digit;
+        }
+        text
+    }
     /// From its text, a UUID in lower case; `None` when it is none.
     pub fn from_text(text: &[u8; 36]) -> Option<Self> {
         let mut hex = [0; 32];

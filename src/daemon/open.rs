@@ -1,11 +1,15 @@
 //! Opening a recording: the one way from a question to a readable descriptor.
 //!
-//! In order: who asks · would the policy allow it · object opened, key unwrapped, inode made (nothing readable) · decided
-//! again in the writer's order and recorded · armed, descriptor opened · session on the bus. The commit point is the
-//! entry; what fails after it is `access.closed` with outcome `failed`. Invariant 1 is in the types: arming takes the
-//! `Recorded<Permit>`.
+//! In order: who asks, beside it what of · would the policy allow it · object opened, key unwrapped, inode made (nothing
+//! readable) · decided again in the writer's order and recorded, beside it the descriptor opened · armed · session on the
+//! bus. The commit point is the entry; what fails after it is `access.closed` with outcome `failed`. Invariant 1 is in the
+//! types: arming takes the `Recorded<Permit>`, and until then the descriptor reads nothing.
 
+use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+use tokio::task::JoinHandle;
 
 use super::errors;
 use super::ledger::{Desk, Proposal};
@@ -107,14 +111,16 @@ impl Question {
 }
 
 impl Service {
-    /// Opens a recording for `person`.
+    /// Opens a recording for the person that `asking` names.
     pub(super) async fn open_recording(
         self: &Arc<Self>,
-        person: Person,
+        asking: impl Future<Output = Result<Person, Refusal>> + Send,
         id: String,
         request: OpenRequest,
     ) -> Result<OpenedRecording, Refusal> {
-        let Some((id, source, media)) = self.lookup(&id).await? else {
+        let (person, found) = tokio::join!(asking, self.lookup(&id));
+        let person = person?;
+        let Some((id, source, media)) = found? else {
             return Err(self.record_unknown(person, id).await);
         };
         let pipes = self.mount().is_some_and(FuseMount::gives_pipes);
@@ -133,6 +139,11 @@ impl Service {
             }
             _ => None,
         };
+        // Nobody gets it, and nothing can be read through it, before the entry is durable.
+        let descriptor = match prepared {
+            Some(Ok(())) if !pipes => Some(self.open_descriptor(session)),
+            _ => None,
+        };
         let permit = match self.record_opening(&question, session, prepared, crowded).await {
             Ok(permit) => permit,
             Err(refusal) => {
@@ -143,7 +154,7 @@ impl Service {
         let bytes = self.mount().and_then(|mount| mount.len_bytes(&session)).unwrap_or(0);
         let expires = permit.value().expires();
         let entry = permit.entry();
-        let descriptor = self.hand_over(session, permit, &question).await?;
+        let descriptor = self.hand_over(session, permit, &question, descriptor).await?;
         journal::record(
             log::Level::Info,
             message_id::ACCESS_GRANTED,
@@ -212,6 +223,15 @@ impl Service {
                 .map_err(|error| PrepareError::Mount(errors::chain(&error)))
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(PrepareError::NoMount))
+    }
+
+    /// Opens the descriptor of a prepared session, on a thread that may block.
+    fn open_descriptor(self: &Arc<Self>, session: SessionId) -> JoinHandle<Result<OwnedFd, String>> {
+        let service = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let mount = service.mount().ok_or_else(|| NO_MOUNT.to_owned())?;
+            mount.open_descriptor(&session).map_err(|error| error.to_string())
+        })
     }
 
     /// Decides in the writer's order and records the answer. `prepared` is `None` when a refusal was foreseen.
@@ -300,13 +320,14 @@ impl Service {
         allowed(recorded.await?)
     }
 
-    /// Makes the descriptor readable and opens it. From here on a failure is recorded as the end of the session.
+    /// Makes the descriptor readable. From here on a failure is recorded as the end of the session.
     async fn hand_over(
         self: &Arc<Self>,
         session: SessionId,
         permit: Recorded<Permit>,
         question: &Question,
-    ) -> Result<std::os::fd::OwnedFd, Refusal> {
+        descriptor: Option<JoinHandle<Result<OwnedFd, String>>>,
+    ) -> Result<OwnedFd, Refusal> {
         let live = Live {
             recording: question.id,
             source: question.source.clone(),
@@ -320,19 +341,28 @@ impl Service {
         };
         self.limit_bytes(&session, &live, permit.value().max_bytes_a_day());
         self.sessions.insert(session, live.clone());
-        if let Some(end) = self.ended_meanwhile(&live).await {
+        let opened = async {
+            match descriptor {
+                Some(opening) => Some(joined(opening).await),
+                None => None,
+            }
+        };
+        let (ended, opened) = tokio::join!(self.ended_meanwhile(&live), opened);
+        if let Some(end) = ended {
             self.end_session(session, end).await;
             let sentence = format!("The session ended before it began ({}); ask again.", end.as_str());
             return Err(Refusal::new(RefusalKind::Conflict, sentence));
         }
-        let service = self.clone();
-        let opened = tokio::task::spawn_blocking(move || {
-            let mount = service.mount().ok_or_else(|| "the private mount is gone".to_owned())?;
-            mount.arm(&session, &permit).map_err(|error| errors::chain(&error))?;
-            mount.open_descriptor(&session).map_err(|error| error.to_string())
-        });
-        let opened = opened.await.unwrap_or_else(|error| Err(error.to_string()));
-        match opened {
+        let mount = self.mount().ok_or_else(|| NO_MOUNT.to_owned());
+        let armed = mount
+            .and_then(|mount| mount.arm(&session, &permit).map_err(|error| errors::chain(&error)));
+        let armed = match (armed, opened) {
+            (Ok(()), Some(opened)) => opened,
+            // A pipe: it is filled from the moment it is there.
+            (Ok(()), None) => joined(self.open_descriptor(session)).await,
+            (Err(error), _) => Err(error),
+        };
+        match armed {
             Ok(descriptor) => {
                 self.begin_session(session).await;
                 Ok(descriptor)
@@ -345,6 +375,12 @@ impl Service {
         }
     }
 }
+
+async fn joined(opening: JoinHandle<Result<OwnedFd, String>>) -> Result<OwnedFd, String> {
+    opening.await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+const NO_MOUNT: &str = "the private mount is gone";
 
 fn refused_because(rule: &'static str, kind: DenialKind, why: &str) -> Denial {
     let rule = RuleId::builtin(rule);

@@ -115,6 +115,12 @@ impl Service {
 
     /// The caller as a person, unless the service ends.
     async fn person(&self, caller: Caller) -> Result<(Arc<Self>, Person), Refusal> {
+        let me = self.serving()?;
+        Ok((me, Person::of(caller).await?))
+    }
+
+    /// The service, unless it ends.
+    fn serving(&self) -> Result<Arc<Self>, Refusal> {
         let stopped = || {
             Refusal::new(
                 crate::core::refusal::RefusalKind::Closed,
@@ -124,8 +130,7 @@ impl Service {
         if *self.stopping.borrow() {
             return Err(stopped());
         }
-        let me = self.me.upgrade().ok_or_else(stopped)?;
-        Ok((me, Person::of(caller).await?))
+        self.me.upgrade().ok_or_else(stopped)
     }
 }
 
@@ -147,9 +152,13 @@ impl Archive for Service {
         me.describe_one(person, id).await
     }
     async fn open(&self, caller: Caller, id: String, request: OpenRequest) -> Answer<OpenedRecording> {
-        let (me, person) = self.person(caller).await?;
-        me.refuse_when_full(&person).await?;
-        me.open_recording(person, id, request).await
+        let me = self.serving()?;
+        let asking = async {
+            let person = Person::of(caller).await?;
+            me.refuse_when_full(&person).await?;
+            Ok(person)
+        };
+        me.open_recording(asking, id, request).await
     }
     async fn seal(&self, caller: Caller, file: OwnedFd, request: SealRequest) -> Answer<(RecordingId, u64)> {
         let (me, person) = self.person(caller).await?;

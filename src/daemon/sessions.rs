@@ -58,10 +58,17 @@ impl Service {
                 let _was_there = server.remove::<SessionInterface<Self>, _>(&path).await;
             }
         }
-        // The owner may have left the bus before it was in the table.
-        if !bus.has_owner(&live.bus_name).await {
-            self.end_session(id, End::PeerGone).await;
-        }
+        // The owner may have left the bus before it was in the table. No answer waits for this: it would reach nobody.
+        let service = self.clone();
+        tokio::spawn(async move {
+            let gone = match service.bus() {
+                Some(bus) => !bus.has_owner(&live.bus_name).await,
+                None => false,
+            };
+            if gone {
+                service.end_session(id, End::PeerGone).await;
+            }
+        });
     }
 
     /// Ends the sessions whose time has passed. A read that begins later fails by itself; one that waits for the disk is

@@ -3,6 +3,7 @@
 mod upkeep;
 
 use std::fs::File;
+use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -210,7 +211,8 @@ fn a_restricted_recording_is_kept_and_not_opened() {
         archive.restrict(id).await.unwrap();
         assert_eq!(archive.service.ended_meanwhile(&archive.live(id)).await, Some(End::Restricted));
         let request = OpenRequest { reason: "incident".into(), ..OpenRequest::default() };
-        let refused = archive.service.open_recording(games(), id.to_string(), request).await.unwrap_err();
+        let refused =
+            archive.service.open_recording(ready(Ok(games())), id.to_string(), request).await.unwrap_err();
         assert_eq!(refused.kind, RefusalKind::Denied);
         assert!(refused.sentence.contains("builtin.restriction"), "{refused}");
     });
@@ -237,7 +239,8 @@ fn a_slip_in_the_request_does_not_tell_what_exists() {
     with_archive(async |archive, id| {
         for asked in [id, RecordingId::from_bytes([9; 16])] {
             let request = OpenRequest { purpose: Some("No Purpose!".into()), ..OpenRequest::default() };
-            let refused = archive.service.open_recording(stranger(), asked.to_string(), request).await;
+            let asking = ready(Ok(stranger()));
+            let refused = archive.service.open_recording(asking, asked.to_string(), request).await;
             assert_eq!(refused.unwrap_err().kind, RefusalKind::NotFound);
         }
     });

@@ -122,8 +122,15 @@ impl Detail {
 
     /// The canonical line of this detail as that of entry `seq`.
     pub fn to_line(&self, seq: u64, salt: &[u8; 16]) -> Result<Vec<u8>, DetailError> {
-        let salt = data_encoding::BASE64.encode(salt);
-        let line = serde_json::to_vec(&Self { seq, salt, ..self.clone() })?;
+        self.clone().into_line(seq, salt)
+    }
+
+    /// The same without a copy of it.
+    pub fn into_line(mut self, seq: u64, salt: &[u8; 16]) -> Result<Vec<u8>, DetailError> {
+        self.seq = seq;
+        self.salt = data_encoding::BASE64.encode(salt);
+        let mut line = Vec::with_capacity(512);
+        serde_json::to_writer(&mut line, &self)?;
         if line.len() > Self::MAX_BYTES {
             return Err(DetailError::TooLong { seq, bytes: line.len() });
         }

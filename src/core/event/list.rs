@@ -72,6 +72,16 @@ macro_rules! events {
                 let raw = match self { $(Self::$variant(data) => serde_json::value::to_raw_value(data)?),* };
                 Ok(Some(raw).filter(|raw| raw.get() != "{}"))
             }
+            /// The same text, written at the end of `out`; false, and nothing written, when there is none.
+            pub fn write_data(&self, out: &mut Vec<u8>) -> Result<bool, serde_json::Error> {
+                let begin = out.len();
+                match self { $(Self::$variant(data) => serde_json::to_writer(&mut *out, data)?),* }
+                let there = out.get(begin..) != Some(b"{}");
+                if !there {
+                    out.truncate(begin);
+                }
+                Ok(there)
+            }
             /// The event with this name and `data`.
             pub fn from_data(name: &str, data: Option<&RawValue>) -> Result<Self, EventError> {
                 let text = data.map_or("{}", RawValue::get);
@@ -171,6 +181,9 @@ mod tests {
     fn empty_data_is_absent_and_reads_back() {
         let event = Event::SourceRetired(Nothing {});
         assert!(event.to_data().unwrap().is_none());
+        let mut out = b"x".to_vec();
+        assert!(!event.write_data(&mut out).unwrap());
+        assert_eq!(out, b"x");
         assert_eq!(Event::from_data("source.retired", None).unwrap(), event);
     }
 

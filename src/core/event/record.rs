@@ -1,10 +1,8 @@
 //! The way between a typed event and its ledger entry.
 
-use std::borrow::Cow;
-
-use super::{DetailRule, Draft, Event, EventError, Record, Subject};
+use super::{Detail, DetailRule, Draft, Event, EventError, Record, Subject};
 use crate::core::ids::Digest;
-use crate::core::ledger::entry::Entry;
+use crate::core::ledger::entry::{Columns, Entry};
 use crate::core::ledger::hash::Hash;
 use crate::core::time::Moment;
 
@@ -15,8 +13,6 @@ pub struct Place {
     pub seq: u64,
     /// The clocks, read for its batch.
     pub moment: Moment,
-    /// Leaf hash of the entry before.
-    pub prev: Hash,
     /// The policy in force, after this entry if it loads one.
     pub policy: Option<Digest>,
 }
@@ -32,44 +28,48 @@ impl Draft {
         Err(EventError::Detail { event: self.event.name(), rule })
     }
 
-    /// The entry and the record of this draft at `place`. `detail` is the commitment to its detail line.
-    pub fn at(&self, place: &Place, detail: Option<Hash>) -> Result<(Entry<'static>, Record), EventError> {
-        let event = self.event.name();
-        let data = self.event.to_data().map_err(|source| EventError::Data { event, source })?;
-        let Subject { recording, source, session, purpose, reason } = self.subject.clone();
+    /// The record of this draft at `place`, and its detail.
+    pub fn at(self, place: &Place) -> (Record, Option<Detail>) {
         let Moment { time, boot, up_micros, .. } = place.moment;
-        let entry = Entry {
-            seq: place.seq,
-            time,
-            boot,
-            up_micros,
-            prev: place.prev,
-            event: event.into(),
-            outcome: self.outcome,
-            recording,
-            source,
-            session,
-            purpose,
-            reason,
-            policy: place.policy,
-            data: data.map(Cow::Owned),
-            detail,
-        };
-        let record = Record {
-            seq: place.seq,
-            time,
-            boot,
-            up_micros,
-            event: self.event.clone(),
-            outcome: self.outcome,
-            subject: self.subject.clone(),
-            policy: place.policy,
-        };
-        Ok((entry, record))
+        let Self { event, outcome, subject, detail } = self;
+        let record =
+            Record { seq: place.seq, time, boot, up_micros, event, outcome, subject, policy: place.policy };
+        (record, detail)
     }
 }
 
 impl Record {
+    /// Appends its public line to `out`. `prev` is the leaf hash of the entry before it, `detail` the commitment to its
+    /// detail line.
+    pub fn write_line(
+        &self,
+        prev: Hash,
+        detail: Option<&Hash>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let event = self.event.name();
+        let mut data = Vec::with_capacity(128);
+        let there = self.event.write_data(&mut data).map_err(|source| EventError::Data { event, source })?;
+        let columns = Columns {
+            seq: self.seq,
+            time: self.time,
+            boot: self.boot,
+            up_micros: self.up_micros,
+            prev,
+            event,
+            outcome: self.outcome,
+            recording: self.subject.recording.as_ref(),
+            source: self.subject.source.as_ref(),
+            session: self.subject.session.as_ref(),
+            purpose: self.subject.purpose.as_ref(),
+            reason: self.subject.reason.as_ref(),
+            policy: self.policy.as_ref(),
+            data: there.then_some(&data),
+            detail,
+        };
+        Ok(columns.write(out)?)
+    }
+
     /// Reads an entry. An unknown event, or a detail against the rule, is an error.
     pub fn from_entry(entry: &Entry<'_>) -> Result<Self, EventError> {
         Self::of(entry.clone())

@@ -66,7 +66,7 @@ pub(crate) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BASE64.encode(&self.0))
+        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 impl fmt::Debug for Hash {
@@ -81,6 +81,12 @@ impl FromStr for Hash {
     }
 }
 impl Hash {
+    /// Its text, in ASCII.
+    pub fn text(&self) -> [u8; 44] {
+        let mut text = [0; 44];
+        BASE64.encode_mut(&self.0, &mut text);
+        text
+    }
     /// From its text; `None` when that is not the base64 of 32 bytes.
     pub fn from_text(text: &[u8; 44]) -> Option<Self> {
         // Ten groups of four letters are 30 bytes; the last is two bytes and one sign of padding. Written out because each

@@ -181,8 +181,8 @@ fn work(
 pub(super) fn write_bundles(files: &LedgerDir, bundles: &[FullBundle]) -> io::Result<()> {
     let mut together = Vec::new();
     for FullBundle { n, stored } in bundles {
-        let lines: Vec<_> = stored.iter().map(|stored| &stored.line).collect();
-        let details: Vec<_> = stored.iter().map(|stored| stored.detail.as_deref()).collect();
+        let lines: Vec<_> = stored.iter().map(Stored::line).collect();
+        let details: Vec<_> = stored.iter().map(Stored::detail).collect();
         let leaves: Vec<Hash> = stored.iter().map(|stored| stored.leaf).collect();
         together.push((details_path(*n), encode_details(&details).map_err(io::Error::other)?));
         together.push((entries_path(*n, None), encode_bundle(&lines).map_err(io::Error::other)?));

@@ -179,9 +179,7 @@ impl Fold {
         let (_, checkpoint) = recovered.head.ok_or(OpenError::NoBatch)?;
         let stored = recovered.entries.iter();
         Ok(Tail {
-            stored: stored
-                .map(|it| Stored { line: it.line.into(), detail: it.detail.map(Into::into), leaf: it.leaf })
-                .collect(),
+            stored: stored.map(|it| Stored::new(it.line, it.detail, it.leaf)).collect(),
             checkpoint: checkpoint.to_owned(),
             end: recovered.end_offset,
             dropped_bytes: recovered.dropped_bytes,

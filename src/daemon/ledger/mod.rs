@@ -13,6 +13,7 @@ mod fold;
 mod open;
 mod proofs;
 mod read;
+mod request;
 mod restore;
 mod rollover;
 pub mod second_place;
@@ -29,7 +30,10 @@ pub use writer::{Desk, Keys};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
+
+use request::{Look, Propose, Request};
 
 use crate::core::access::Recorded;
 use crate::core::event::{Draft, Record};
@@ -100,18 +104,8 @@ pub struct Head {
     pub checkpoint: Arc<str>,
 }
 
-/// What waits for the sync of its batch.
-type Pending = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
-/// A request to the writer: run at its turn, or turned away.
-type Job = Box<dyn FnOnce(Turn<'_, '_>) -> Option<Pending> + Send>;
-
-enum Turn<'a, 'b> {
-    Take(&'a mut batch::Staging<'b>),
-    TurnAway(Refusal),
-}
-
 enum Message {
-    Job(Job),
+    Job(Box<dyn Request>),
     Rekey { signer: Signer, done: oneshot::Sender<Result<(), Refusal>> },
     Stop { done: oneshot::Sender<()> },
 }
@@ -125,7 +119,7 @@ impl Ledger {
         &self,
         propose: impl FnOnce(&mut Desk<'_>) -> Result<Proposal<T>, Refusal> + Send + 'static,
     ) -> Result<Recorded<T>, Refusal> {
-        self.submit(propose).await.unwrap_or_else(|_| Err(stopped()))
+        self.submit_from(Handle::try_current().ok(), propose).await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// The same for a thread that may block.
@@ -140,39 +134,18 @@ impl Ledger {
         &self,
         propose: impl FnOnce(&mut Desk<'_>) -> Result<Proposal<T>, Refusal> + Send + 'static,
     ) -> oneshot::Receiver<Result<Recorded<T>, Refusal>> {
+        self.submit_from(None, propose)
+    }
+
+    /// `runtime`: where the task runs that waits.
+    fn submit_from<T: Send + 'static>(
+        &self,
+        runtime: Option<Handle>,
+        propose: impl FnOnce(&mut Desk<'_>) -> Result<Proposal<T>, Refusal> + Send + 'static,
+    ) -> oneshot::Receiver<Result<Recorded<T>, Refusal>> {
         let (answer, waiting) = oneshot::channel();
-        let job: Job = Box::new(move |turn| {
-            let staging = match turn {
-                Turn::Take(staging) => staging,
-                Turn::TurnAway(refusal) => {
-                    let _gone = answer.send(Err(refusal));
-                    return None;
-                }
-            };
-            let (policy, entries) = (staging.writer.policy.clone(), staging.batch.stored.len());
-            let staged = propose(&mut staging.desk()).and_then(|proposal| {
-                let entry = staging.append(proposal.first)?;
-                for draft in proposal.more {
-                    staging.append(draft)?;
-                }
-                Ok((proposal.answer, entry))
-            });
-            if staged.is_err() && staging.batch.stored.len() == entries {
-                // A policy that no entry loads decides nothing (invariant 2).
-                staging.writer.policy = policy;
-            }
-            match staged {
-                Ok((value, entry)) => Some(Box::new(move |synced| {
-                    let _gone = answer.send(writer::recorded(synced, value, entry));
-                })),
-                Err(refusal) => {
-                    let _gone = answer.send(Err(refusal));
-                    None
-                }
-            }
-        });
-        // A writer that is gone drops the job and with it the sender: the receiver then says "stopped".
-        let _gone = self.jobs.send(Message::Job(job));
+        // A writer that is gone drops the request and with it the sender: the receiver then says "stopped".
+        let _gone = self.jobs.send(Message::Job(Propose::new(propose, answer, runtime)));
         waiting
     }
 
@@ -197,14 +170,7 @@ impl Ledger {
         look: impl FnOnce(&mut Desk<'_>) -> T + Send + 'static,
     ) -> oneshot::Receiver<Result<T, Refusal>> {
         let (answer, waiting) = oneshot::channel();
-        let job: Job = Box::new(move |turn| {
-            let _gone = answer.send(match turn {
-                Turn::Take(staging) => Ok(look(&mut staging.desk())),
-                Turn::TurnAway(refusal) => Err(refusal),
-            });
-            None
-        });
-        let _gone = self.jobs.send(Message::Job(job));
+        let _gone = self.jobs.send(Message::Job(Look::new(look, answer)));
         waiting
     }
 

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use super::archive::DetailSlots;
-use super::batch::Batch;
+use super::batch::{Batch, Scratch};
 use super::fold::{BundleError, Fold, Tail};
 use super::read::{Reader, Recent};
 use super::restore::known_head;
@@ -28,7 +28,6 @@ use crate::core::ledger::tile::{MAX_BUNDLE_BYTES, entries_path};
 use crate::core::ledger::tree::Frontier;
 use crate::core::policy::{Flood, House, Policy};
 use crate::core::register::uses::Holders;
-use crate::core::state::State;
 use crate::core::retention::{DetailFacts, LastSeen};
 use crate::shell::clock::SystemClock;
 use crate::shell::crypt::Signer;
@@ -198,7 +197,7 @@ impl OpenLedger {
         let shared = Arc::new(Shared {
             availability: watch::Sender::new(Availability::Open),
             head: watch::Sender::new(head),
-            recent: RwLock::new(Recent { base: base.0.size(), stored }),
+            recent: RwLock::new(Recent::new(base.0.size(), stored)),
             turned_away: AtomicU64::new(0),
         });
         let mut writer = Writer {
@@ -233,6 +232,10 @@ impl OpenLedger {
             key_missing: false,
             stopped: false,
             interrupt: Vec::new(),
+            scratch: Scratch::new(),
+            frames: Vec::new(),
+            answered: None,
+            patience: 0,
         };
         let (last, after_crash) = (writer.state.last(), writer.state.running());
         if created {

@@ -151,7 +151,7 @@ impl Reader {
             let recent = self.ledger.shared.recent();
             let place = seq.checked_sub(recent.base).and_then(|place| usize::try_from(place).ok());
             if let Some(stored) = place.and_then(|place| recent.stored.get(place)) {
-                return Ok(stored.line.to_vec());
+                return Ok(stored.line().to_vec());
             }
         }
         let name = entries_path(seq / BUNDLE, None);

@@ -22,13 +22,28 @@ pub(super) struct Recent {
     /// Number of the first.
     pub(super) base: u64,
     pub(super) stored: Vec<Stored>,
+    /// Bytes of their frames.
+    pub(super) frame_bytes: u64,
 }
 
 impl Recent {
+    /// The entries from `base` on.
+    pub(super) fn new(base: u64, stored: Vec<Stored>) -> Self {
+        let frame_bytes = stored.iter().map(Stored::frame_bytes).sum();
+        Self { base, stored, frame_bytes }
+    }
+
+    /// Adds entries that have become durable.
+    pub(super) fn extend(&mut self, stored: Vec<Stored>) {
+        self.frame_bytes += stored.iter().map(Stored::frame_bytes).sum::<u64>();
+        self.stored.extend(stored);
+    }
+
     /// Forgets the entries before `base`: they stand in their bundles now.
     pub(super) fn forget_before(&mut self, base: u64) {
         let count = usize::try_from(base.saturating_sub(self.base)).unwrap_or(usize::MAX);
-        self.stored.drain(..count.min(self.stored.len()));
+        let gone = self.stored.drain(..count.min(self.stored.len()));
+        self.frame_bytes -= gone.map(|stored| stored.frame_bytes()).sum::<u64>();
         self.base = self.base.max(base);
     }
 }
@@ -87,7 +102,7 @@ impl Reader {
                 let same =
                     lines.skip_while(|(seq, _)| seq / BUNDLE < n).take_while(|(seq, _)| seq / BUNDLE == n);
                 return Ok(same
-                    .map(|(seq, it)| Line { seq, line: it.line.clone(), detail: it.detail.clone() })
+                    .map(|(seq, it)| Line { seq, line: it.line().into(), detail: it.detail().map(Arc::from) })
                     .collect());
             }
         }

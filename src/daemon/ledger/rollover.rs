@@ -13,6 +13,10 @@ use crate::shell::disk::ledger_files::TailFile;
 
 /// A tail is replaced when it is longer, in bytes, and holds bundles that stand in their files. A start reads all of it.
 const LONG_TAIL_BYTES: u64 = if cfg!(test) { 1 } else { 2 << 20 };
+/// A new tail is not begun with more than this, in bytes, while the old one can still grow.
+const SHORT_TAIL_BYTES: u64 = 1 << 20;
+/// A tail that has become this long, in bytes, is replaced whatever must be carried over.
+const LONGEST_TAIL_BYTES: u64 = 32 << 20;
 /// Entries in memory that wait for the archivist; beyond, commits wait too.
 const MAX_BACKLOG: u64 = 64 * BUNDLE;
 
@@ -61,6 +65,10 @@ impl Writer {
         }
         let length = self.tail.as_ref().map_or(0, TailFile::end);
         if length <= LONG_TAIL_BYTES || self.base.0.size() == self.tail_base {
+            return Ok(());
+        }
+        // Much of it has no files yet: a new tail would be as long, and commits would wait while it is written.
+        if self.shared.recent().frame_bytes > SHORT_TAIL_BYTES && length < LONGEST_TAIL_BYTES {
             return Ok(());
         }
         if self.spare.is_some() { self.replace_tail(None) } else { self.archivist().map(Archivist::spare) }

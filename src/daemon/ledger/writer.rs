@@ -8,17 +8,18 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::archive::{Archivist, DetailSlots};
-use super::batch::{Batch, Staging, Stored};
-use super::{Availability, Committed, Head, Message, Pending, Shared, Turn, unavailable};
+use super::batch::{Batch, Scratch, Staging, encode};
+use super::request::{FEW, Request, answer_all};
+use super::{Availability, Committed, Head, Message, Shared, unavailable};
 use crate::core::access::Recorded;
 use crate::core::event::{Because, Draft, Event, LedgerRecovered, LedgerRekeyed, Outcome, Subject};
 use crate::core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::core::ledger::hash::Hash;
 use crate::core::ledger::note::VerifierKey;
-use crate::core::ledger::tail::{FrameKind, TailHeader, encode_frame};
+use crate::core::ledger::tail::TailHeader;
 use crate::core::ledger::tree::Frontier;
 use crate::core::policy::{Flood, House, Policy};
 use crate::core::refusal::Refusal;
@@ -79,8 +80,14 @@ impl DetailKeys {
 pub(super) const BUNDLE: u64 = 256;
 /// How often an idle writer looks what the archivist has done.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long after a commit for few the writer looks for the next request before it sleeps: waking it takes as long.
+const LOOK_OUT: Duration = Duration::from_micros(80);
+/// After so many of them it tries again, when nothing came in time.
+const PATIENCE: u32 = 16;
 /// Requests that share one sync at most.
 const BATCH_JOBS: usize = 256;
+/// Room for the frames of a batch that is kept from one to the next.
+const KEPT_ROOM_BYTES: usize = 1 << 20;
 /// How long after a failure the writer tries again.
 const RETRY: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 500 });
 
@@ -122,6 +129,13 @@ pub(super) struct Writer {
     pub(super) spare: Option<SpareTail>,
     /// The size at the base of the tail as it stands in the file; `base` may be further.
     pub(super) tail_base: u64,
+    pub(super) scratch: Scratch,
+    /// The last batch as it was written; only its room is used again.
+    pub(super) frames: Vec<u8>,
+    /// When a batch for few was answered, unless something came since.
+    pub(super) answered: Option<Instant>,
+    /// After so many more of them it looks out again before it sleeps.
+    pub(super) patience: u32,
 }
 
 /// What keeps the writer from going on.
@@ -147,11 +161,7 @@ impl Writer {
     /// Works until told to stop, or until nobody can ask any more.
     pub(super) fn run(mut self, messages: &mpsc::Receiver<Message>) {
         loop {
-            let message = match self.awaits_archivist() {
-                true => messages.recv_timeout(LOOK),
-                false => messages.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
-            };
-            let next = match message {
+            let next = match self.next_message(messages) {
                 Ok(first) => self.turn(first, messages),
                 Err(mpsc::RecvTimeoutError::Timeout) => match self.collect() {
                     Ok(()) => ControlFlow::Continue(()),
@@ -166,6 +176,36 @@ impl Writer {
                 return self.settle();
             }
         }
+    }
+
+    /// Waits for a request; after a commit for few at first without sleep.
+    fn next_message(
+        &mut self,
+        messages: &mpsc::Receiver<Message>,
+    ) -> Result<Message, mpsc::RecvTimeoutError> {
+        if let Some(answered) = self.answered.take() {
+            self.patience = match self.patience.checked_sub(1) {
+                Some(left) => left,
+                None => match self.look_out(answered, messages) {
+                    Some(message) => return Ok(message),
+                    None => PATIENCE,
+                },
+            };
+        }
+        match self.awaits_archivist() {
+            true => messages.recv_timeout(LOOK),
+            false => messages.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn look_out(&self, since: Instant, messages: &mpsc::Receiver<Message>) -> Option<Message> {
+        while self.clock.monotonic().duration_since(since) < LOOK_OUT {
+            if let Ok(message) = messages.try_recv() {
+                return Some(message);
+            }
+            std::hint::spin_loop();
+        }
+        None
     }
 
     pub(super) fn desk(&mut self, now: Moment) -> Desk<'_> {
@@ -190,14 +230,18 @@ impl Writer {
 
     fn turn(&mut self, first: Message, messages: &mpsc::Receiver<Message>) -> ControlFlow<()> {
         let mut batch = Batch::default();
-        let mut waiting: Vec<Pending> = Vec::new();
+        let mut waiting: Vec<Box<dyn Request>> = Vec::new();
         let mut after = After::Nothing;
         let mut staging = self.stage(&mut batch);
         let mut message = Some(first);
         let mut taken = 0;
         while let Some(next) = message.take() {
             match next {
-                Message::Job(job) => waiting.extend(job(Turn::Take(&mut staging))),
+                Message::Job(mut request) => {
+                    if request.take(&mut staging) {
+                        waiting.push(request);
+                    }
+                }
                 // The last of its batch: from the next checkpoint on the new key signs.
                 Message::Rekey { signer, done } => {
                     match staging.writer.epoch_key_of(&signer) {
@@ -230,9 +274,10 @@ impl Writer {
             Some(Trouble::Doubt(_)) => Err(unavailable()),
             _ => Ok(()),
         };
-        for answer in waiting {
-            answer(synced.clone());
-        }
+        // Many come back one after the other: a short sleep lets them gather.
+        let few = (1..=FEW).contains(&waiting.len());
+        answer_all(waiting, &synced);
+        self.answered = few.then(|| self.clock.monotonic());
         let stop = self.after(after, &synced, &mut trouble);
         match trouble {
             Some(trouble) => self.overcome(trouble, messages, stop),
@@ -322,16 +367,16 @@ impl Writer {
 
     fn append(&mut self, batch: &Batch) -> io::Result<()> {
         let tail = self.tail.as_mut().ok_or_else(|| io::Error::other("there is no tail to append to"))?;
-        let frames = encode(self.tail_number, tail.end(), &batch.stored, &batch.checkpoint)?;
-        tail.append(&frames)
+        self.frames.clear();
+        self.frames.shrink_to(KEPT_ROOM_BYTES);
+        encode(&mut self.frames, self.tail_number, tail.end(), &batch.stored, &batch.checkpoint)?;
+        tail.append(&self.frames)
     }
 
     /// After the sync: what was staged becomes what the world sees.
     pub(super) fn accept(&mut self, batch: Batch) {
         let size = self.frontier.size();
-        let mut recent = self.shared.recent.write().unwrap_or_else(PoisonError::into_inner);
-        recent.stored.extend(batch.stored);
-        drop(recent);
+        self.shared.recent.write().unwrap_or_else(PoisonError::into_inner).extend(batch.stored);
         self.checkpoint = batch.checkpoint;
         self.shared.head.send_replace(Head { size, checkpoint: self.checkpoint.as_str().into() });
         let committed = Committed { records: Arc::new(batch.records), size, root: self.frontier.root().0 };
@@ -353,7 +398,7 @@ impl Writer {
         let mut stored = self.shared.recent().stored.clone();
         let checkpoint = doubt.map_or(&self.checkpoint, |batch| &batch.checkpoint);
         stored.extend(doubt.into_iter().flat_map(|batch| batch.stored.iter().cloned()));
-        content.extend(encode(self.tail_number, content.len() as u64, &stored, checkpoint)?);
+        encode(&mut content, self.tail_number, 0, &stored, checkpoint)?;
         self.tail = Some(self.files.replace_tail(&content, self.spare.take())?);
         self.tail_base = self.base.0.size();
         Ok(())
@@ -389,7 +434,7 @@ impl Writer {
         let until = self.clock.monotonic() + RETRY;
         loop {
             match messages.recv_timeout(until.saturating_duration_since(self.clock.monotonic())) {
-                Ok(Message::Job(job)) => drop(job(Turn::TurnAway(self.shared.turned_away()))),
+                Ok(Message::Job(request)) => request.answer(Err(self.shared.turned_away())),
                 Ok(Message::Rekey { done, .. }) => drop(done.send(Err(self.shared.turned_away()))),
                 Ok(Message::Stop { done }) => {
                     let _gone = done.send(());
@@ -443,20 +488,4 @@ impl Writer {
 fn granted(record: &crate::core::event::Record) -> Option<Subject> {
     let opened = matches!(record.event, Event::AccessOpened(_)) && record.outcome == Outcome::Granted;
     opened.then(|| record.subject.clone())
-}
-
-/// The frames of `stored` and of the checkpoint that covers them, for `offset` of tail `tail_number`.
-fn encode(tail_number: u64, offset: u64, stored: &[Stored], checkpoint: &str) -> io::Result<Vec<u8>> {
-    let mut frames = Vec::new();
-    let mut frame = |kind, payload: &[u8]| {
-        let at = offset + frames.len() as u64;
-        encode_frame(&mut frames, tail_number, at, kind, payload).map_err(io::Error::other)
-    };
-    for (kind, payload) in stored.iter().flat_map(Stored::frames) {
-        frame(kind, payload)?;
-    }
-    if !checkpoint.is_empty() {
-        frame(FrameKind::Checkpoint, checkpoint.as_bytes())?;
-    }
-    Ok(frames)
 }

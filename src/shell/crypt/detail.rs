@@ -31,20 +31,33 @@ impl DetailCipher {
 
     /// The stored form of the detail line of entry `seq`. Fails only without randomness.
     pub fn seal_detail(&self, seq: u64, line: &[u8]) -> io::Result<Vec<u8>> {
-        let nonce: [u8; NONCE_BYTES] = entropy::array()?;
         let mut stored = Vec::with_capacity(line.len() + DETAIL_OVERHEAD_BYTES);
+        self.seal_onto(&mut stored, &mut entropy::Drawn::new(), seq, line)?;
+        Ok(stored)
+    }
+
+    /// The same, appended to `stored`, with a nonce out of `drawn`. On failure what was appended is no detail.
+    pub fn seal_onto(
+        &self,
+        stored: &mut Vec<u8>,
+        drawn: &mut entropy::Drawn,
+        seq: u64,
+        line: &[u8],
+    ) -> io::Result<()> {
+        let nonce: [u8; NONCE_BYTES] = drawn.array()?;
         stored.extend_from_slice(&nonce);
+        let begin = stored.len();
         stored.extend_from_slice(line);
         let tag = self
             .key
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
                 Aad::from(self.associated_data(seq)),
-                stored.get_mut(NONCE_BYTES..).unwrap_or_default(),
+                stored.get_mut(begin..).unwrap_or_default(),
             )
             .map_err(|_| io::Error::other("the cipher library refused to seal a detail"))?;
         stored.extend_from_slice(tag.as_ref());
-        Ok(stored)
+        Ok(())
     }
 
     /// The detail line of entry `seq`.

@@ -185,9 +185,8 @@ fn read_frame(file: &[u8], tail_number: u64, offset: usize) -> Result<Frame<'_>,
 }
 
 fn frame_crc(tail_number: u64, offset: u64, kind: FrameKind, length: u32, payload: &[u8]) -> u32 {
-    let crc = crc32c(&tail_number.to_le_bytes());
-    let crc = crc32c_append(crc, &offset.to_le_bytes());
-    let crc = crc32c_append(crc, &[kind.code()]);
-    let crc = crc32c_append(crc, &length.to_le_bytes());
-    crc32c_append(crc, payload)
+    let mut place = [0; 21];
+    let parts = tail_number.to_le_bytes().into_iter().chain(offset.to_le_bytes()).chain([kind.code()]);
+    place.iter_mut().zip(parts.chain(length.to_le_bytes())).for_each(|(to, from)| *to = from);
+    crc32c_append(crc32c(&place), payload)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Barrier;
 
+use super::super::Desk;
 use super::*;
 use crate::core::policy::Policy;
 
@@ -170,4 +171,58 @@ fn after_the_stop_everybody_is_told_that_the_service_is_closed() {
     let refused = ledger.record_blocking(|_| Ok(Proposal::new(plain("late"), ())));
     assert_eq!(refused.unwrap_err().kind, RefusalKind::Closed);
     assert_eq!(ledger.look_blocking(|desk| desk.state.size()).unwrap_err().kind, RefusalKind::Closed);
+}
+
+/// Tasks that wait together are woken by one of their own runtime's threads.
+#[test]
+fn inv1_tasks_that_wait_together_are_each_answered_by_how_their_sync_ended() {
+    let site = Site::new();
+    let run = site.open();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let ask = |tasks: usize| -> Vec<_> {
+        (0..tasks)
+            .map(|n| {
+                let ledger = run.ledger.clone();
+                let propose = move |_: &mut Desk<'_>| Ok(Proposal::new(detailed(n.to_string()), n));
+                runtime.spawn(async move { ledger.record(propose).await })
+            })
+            .collect()
+    };
+    let answers = ask(60);
+    let mut entries: Vec<u64> = answers
+        .into_iter()
+        .enumerate()
+        .map(|(n, answer)| {
+            let recorded = runtime.block_on(answer).unwrap().unwrap();
+            assert_eq!(*recorded.value(), n);
+            let line = run.lines().swap_remove(usize::try_from(recorded.entry()).unwrap());
+            let detail = Detail::parse(&run.opened.reader.detail(&line).unwrap().unwrap()).unwrap();
+            assert_eq!(detail.text, Some(n.to_string()), "each task was told its own entry");
+            recorded.entry()
+        })
+        .collect();
+    entries.sort_unstable();
+    assert_eq!(entries, (1..61).collect::<Vec<_>>());
+
+    let desk = run.hold_writer();
+    let answers = ask(20);
+    site.faults().sync_in.store(1, SeqCst);
+    drop(desk);
+    for answer in answers {
+        // Those that came after the failed batch may have been answered once the ledger was open again.
+        match runtime.block_on(answer).unwrap() {
+            Err(refusal) => assert_eq!(refusal.kind, RefusalKind::LedgerUnavailable),
+            Ok(recorded) => assert!(recorded.entry() > 61),
+        }
+    }
+    run.wait_until_open();
+
+    // A runtime that ends takes its tasks along, and nobody else's answer.
+    let desk = run.hold_writer();
+    let _gone = ask(20);
+    runtime.shutdown_background();
+    drop(desk);
+    run.record([plain("after")]);
+    site.verify(run.size());
+    run.stop();
 }
