@@ -27,6 +27,7 @@ use crate::core::retention::period_bounds;
 use crate::core::time::Timestamp;
 use crate::shell::bus::archive::SealRequest;
 use crate::shell::crypt::{ChunkSealer, Secret};
+use crate::shell::disk::direct::will_read_through;
 use crate::shell::disk::object::StagedObject;
 use crate::shell::sys::lease;
 use crate::shell::{entropy, journal, media, message_id, passed};
@@ -210,6 +211,7 @@ impl Service {
         let staged = created
             .and_then(|()| {
                 let sealer = ChunkSealer::new(&secret, Header { id });
+                will_read_through(incoming.file);
                 let sealed = self.store.seal(FromStart(incoming.file, 0), sealer, |_, _| trailer);
                 sealed.map_err(SealError::store)
             })

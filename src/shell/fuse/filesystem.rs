@@ -5,7 +5,6 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,9 +14,9 @@ use fuser::{
     IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyXattr, Request,
 };
-use zeroize::Zeroize as _;
 
 use super::FuseEvent;
+use super::ahead;
 use super::buffers::MAX_READ_BYTES;
 use super::served::{Refusal, Served};
 use super::shared::Shared;
@@ -97,17 +96,13 @@ impl Archive {
             Err(refusal) => return Err((reply, self.refuse(&served, request, refusal))),
         };
         Self::note_reader(&served, request.pid());
-        // Taken after `reading`, so given back before it: a revocation that waits for the read can wipe this buffer.
-        let mut buffer = self.0.buffers.take();
         let wanted = usize::try_from(size.min(MAX_READ_BYTES)).unwrap_or(0);
-        let bytes = buffer.bytes().get_mut(..wanted).unwrap_or_default();
-        // A panic here would end this thread of the mount; it is a failure of this read alone.
-        let filled = catch_unwind(AssertUnwindSafe(|| reading.fill(offset, bytes)))
-            .unwrap_or_else(|_| Err(io::Error::other("reading the recording failed inside the program")));
+        // Taken after `reading`, so given back before it: a revocation that waits for the read can wipe this buffer.
+        let (mut buffer, filled) = ahead::fill(&self.0, &reading, offset, wanted);
         let length = match filled {
             Ok(length) => length,
             Err(error) => {
-                bytes.zeroize();
+                buffer.wipe();
                 if served.is_first_damage() {
                     (self.0.events)(FuseEvent::DamagedRead { session: served.session, offset, error });
                 }
@@ -117,11 +112,15 @@ impl Archive {
         if length > 0 {
             let now = (self.0.clock)();
             if let Err(refusal) = reading.grant(offset, length, &now) {
-                bytes.zeroize();
+                buffer.wipe();
                 return Err((reply, self.refuse(&served, request, refusal)));
             }
         }
-        reply.data(bytes.get(..length).unwrap_or_default());
+        reply.data(buffer.bytes().get(..length).unwrap_or_default());
+        drop(buffer);
+        if length == wanted {
+            ahead::read_on(&self.0, &reading, offset, length);
+        }
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::core::ids::SessionId;
 use crate::core::time::{Moment, Timestamp};
 
+use super::ahead::Ahead;
 use super::ranges::Ranges;
 use super::{Plaintext, Serving, Usage};
 
@@ -61,6 +62,8 @@ pub struct Served {
     pub size_bytes: u64,
     /// False for `mode=stream`.
     pub seekable: bool,
+    /// What was decrypted before it is asked for.
+    pub ahead: Ahead,
     until: Timestamp,
     until_up_micros: u64,
     state: Mutex<State>,
@@ -91,6 +94,7 @@ impl Served {
             owner_uid: serving.owner_uid,
             size_bytes: content.len_bytes(),
             seekable: serving.seekable,
+            ahead: Ahead::default(),
             until: serving.until,
             until_up_micros: serving.until_up_micros,
             state: Mutex::new(State {
@@ -192,6 +196,8 @@ impl Served {
         let mut state = self.lock();
         state.phase = Phase::Revoked;
         state.content = None;
+        drop(state);
+        self.ahead.end();
     }
 
     /// Waits until no read is under way, at most `bound`; false when one still is. That one gets no byte.
@@ -236,11 +242,21 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Whose it is.
+    pub fn served(&self) -> &Arc<Served> {
+        &self.served
+    }
+
+    /// How many bytes a read of `wanted` at `offset` gives.
+    pub fn length_at(&self, offset: u64, wanted: usize) -> usize {
+        let left = self.served.size_bytes.saturating_sub(offset);
+        usize::try_from(left).unwrap_or(usize::MAX).min(wanted)
+    }
+
     /// Reads from `offset` until `buffer` is full or the recording ends; gives the number of bytes.
     pub fn fill(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
         let Some(content) = &self.content else { return Ok(0) };
-        let left = usize::try_from(self.served.size_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let wanted = left.min(buffer.len());
+        let wanted = self.length_at(offset, buffer.len());
         let mut filled = 0usize;
         while filled < wanted {
             let Some(rest) = buffer.get_mut(filled..wanted) else { break };

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::core::ids::SessionId;
 use crate::core::time::Moment;
 
+use super::ahead::Holders;
 use super::buffers::Buffers;
 use super::served::Served;
 use super::{FuseEvent, Serving};
@@ -22,6 +23,8 @@ pub struct Shared {
     pub clock: Box<dyn Fn() -> Moment + Send + Sync>,
     /// Buffers for replies.
     pub buffers: Buffers,
+    /// The sessions that read ahead.
+    pub ahead: Holders,
     /// True once the daemon ends the mount itself.
     pub stopping: AtomicBool,
     opener: AtomicU32,
@@ -51,6 +54,7 @@ impl Shared {
             events,
             clock,
             buffers: Buffers::default(),
+            ahead: Holders::default(),
             stopping: AtomicBool::new(false),
             opener: AtomicU32::new(NOBODY),
             table: RwLock::new(table),

@@ -1,0 +1,150 @@
+//! Decrypting what a reader in sequence will ask for next, while it still works on what it got.
+//!
+//! The thread that answered a READ goes on with the bytes after it; the next READ finds them ready, or waits for that thread
+//! and not for the disk a second time. Owns these bytes, one buffer a session, and how many sessions have one. Must never
+//! hand them out: a READ that takes them is admitted, granted and entered in the account like any other (invariants 1 and
+//! 9). They are wiped when the session ends, whatever ends it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::buffers::Buffer;
+use super::served::{Reading, Served};
+use super::shared::Shared;
+
+/// Smaller reads are served from the chunk that the one before decrypted.
+const LEAST_BYTES: usize = 64 * 1024;
+/// Sessions that hold bytes read ahead at the same time; the one that read longest ago loses them to the next.
+const MOST_SESSIONS: usize = 16;
+
+/// What one session has read ahead.
+#[derive(Default)]
+pub struct Ahead {
+    state: Mutex<State>,
+    moved: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The session is over: nothing is kept any more.
+    over: bool,
+    /// Where the last read ended.
+    next: Option<u64>,
+    /// A thread is reading from here.
+    coming: Option<u64>,
+    ready: Option<Ready>,
+}
+
+struct Ready {
+    offset: u64,
+    length: usize,
+    buffer: Buffer,
+}
+
+impl Ahead {
+    /// The bytes of a read of `length` at `offset`, if they were read ahead, or are just being read.
+    fn take(&self, offset: u64, length: usize) -> Option<Buffer> {
+        let mut state = self
+            .moved
+            .wait_while(self.lock(), |state| state.coming == Some(offset))
+            .unwrap_or_else(PoisonError::into_inner);
+        let fits = |ready: &Ready| ready.offset == offset && ready.length >= length && length > 0;
+        let ready = state.ready.take()?;
+        fits(&ready).then_some(ready.buffer)
+    }
+
+    /// Notes a read from `start` to `end`. True when it followed another, reading on is `worth_it`, and nobody does so yet:
+    /// then the caller must, and say [`Ahead::came`].
+    fn follows(&self, start: u64, end: u64, worth_it: bool) -> bool {
+        let mut state = self.lock();
+        let in_sequence = state.next.replace(end) == Some(start);
+        let wanted =
+            in_sequence && worth_it && !state.over && state.coming.is_none() && state.ready.is_none();
+        if wanted {
+            state.coming = Some(end);
+        }
+        wanted
+    }
+
+    /// Ends the reading ahead that [`Ahead::follows`] began; what is not kept is overwritten.
+    fn came(&self, offset: u64, length: Option<usize>, mut buffer: Buffer) {
+        let mut state = self.lock();
+        state.coming = None;
+        // Unless the session ended, or the reader jumped elsewhere meanwhile.
+        match length.filter(|_| !state.over && state.next == Some(offset)) {
+            Some(length) => state.ready = Some(Ready { offset, length, buffer }),
+            None => buffer.wipe(),
+        }
+        drop(state);
+        self.moved.notify_all();
+    }
+
+    /// Overwrites what was read ahead; the session goes on.
+    fn let_go(&self) {
+        let ready = self.lock().ready.take();
+        if let Some(mut ready) = ready {
+            ready.buffer.wipe();
+        }
+    }
+
+    /// Overwrites what was read ahead, and keeps nothing from now on.
+    pub fn end(&self) {
+        self.lock().over = true;
+        self.let_go();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The sessions that hold bytes read ahead, the one that read last at the end.
+#[derive(Default)]
+pub struct Holders(Mutex<VecDeque<Weak<Served>>>);
+
+impl Holders {
+    fn note(&self, served: &Arc<Served>) {
+        let mut holders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        holders.retain(|held| held.strong_count() > 0 && !std::ptr::eq(held.as_ptr(), Arc::as_ptr(served)));
+        holders.push_back(Arc::downgrade(served));
+        let oldest = if holders.len() > MOST_SESSIONS { holders.pop_front() } else { None };
+        drop(holders);
+        if let Some(served) = oldest.and_then(|held| held.upgrade()) {
+            served.ahead.let_go();
+        }
+    }
+}
+
+/// The bytes of an admitted read, at most `wanted`: those read ahead, or from the recording.
+pub fn fill(shared: &Shared, reading: &Reading, offset: u64, wanted: usize) -> (Buffer, io::Result<usize>) {
+    let length = reading.length_at(offset, wanted);
+    if let Some(buffer) = reading.served().ahead.take(offset, length) {
+        return (buffer, Ok(length));
+    }
+    let mut buffer = shared.buffers.take();
+    let filled = read(reading, offset, buffer.bytes().get_mut(..wanted).unwrap_or_default());
+    (buffer, filled)
+}
+
+/// After a read of `length` bytes at `offset` was answered: reads on, if its reader goes through the recording in sequence.
+pub fn read_on(shared: &Shared, reading: &Reading, offset: u64, length: usize) {
+    let ahead = &reading.served().ahead;
+    let end = offset.saturating_add(length as u64);
+    let next = reading.length_at(end, length);
+    if !ahead.follows(offset, end, next >= LEAST_BYTES) {
+        return;
+    }
+    let mut buffer = shared.buffers.take();
+    // What fails now fails again when it is asked for, and is told then.
+    let read = read(reading, end, buffer.bytes().get_mut(..next).unwrap_or_default());
+    ahead.came(end, read.ok().filter(|&read| read == next), buffer);
+    shared.ahead.note(reading.served());
+}
+
+/// A panic here would end a thread of the mount; it is a failure of this read alone.
+fn read(reading: &Reading, offset: u64, place: &mut [u8]) -> io::Result<usize> {
+    catch_unwind(AssertUnwindSafe(|| reading.fill(offset, place)))
+        .unwrap_or_else(|_| Err(io::Error::other("reading the recording failed inside the program")))
+}
