@@ -44,23 +44,51 @@ fn inv9_a_revoked_descriptor_gives_estale_and_a_final_account() {
 }
 
 #[test]
-fn inv9_a_reader_caught_by_the_revocation_gets_no_byte() {
+fn inv9_a_reader_blocked_by_the_disk_gets_the_error_when_its_session_ends_and_no_byte() {
     let bench = Bench::start();
     let (session, control, descriptor) = bench.serve();
     control.close_gate(true);
     std::thread::scope(|scope| {
         let caught = scope.spawn(|| as_user(OWNER, || errno(file(&descriptor).read_at(&mut [0; 10], 0))));
         control.wait_for_reader();
-        // The reader does not come to an end, and the revocation does not wait for ever.
         let usage = bench.mount.revoke(&session).unwrap();
-        assert!(!usage.settled);
-        assert_eq!((usage.bytes_read, usage.ranges.len()), (0, 0));
-        control.close_gate(false);
+        // The disk has not answered yet, and the reader has.
         assert_eq!(caught.join().unwrap(), Errno::STALE);
+        assert_eq!((usage.bytes_read, usage.ranges.len(), usage.settled), (0, 0, false));
+        assert!(!bench.mount.wait_settled(&session, std::time::Duration::from_millis(10)));
+        control.close_gate(false);
     });
+    assert!(bench.mount.wait_settled(&session, SOON));
     let usage = bench.mount.revoke(&session).unwrap();
     assert_eq!((usage.bytes_read, usage.settled), (0, true));
     assert_eq!(Arc::strong_count(&control), 1);
+}
+
+#[test]
+fn inv9_readers_beyond_every_thread_of_the_mount_get_the_error_too_and_nobody_else_waits() {
+    const READERS: usize = 80;
+    let bench = Bench::start();
+    let (slow, control, descriptor) = bench.serve();
+    let (_, other_control, other) = bench.serve();
+    control.close_gate(true);
+    std::thread::scope(|scope| {
+        let read = |at: u64| as_user(OWNER, || errno(file(&descriptor).read_at(&mut [0; 10], at)));
+        let caught: Vec<_> = (0..READERS as u64).map(|at| scope.spawn(move || read(at))).collect();
+        // More than the mount has threads, and more than help it: the others wait in its queue.
+        control.wait_for_readers(10);
+        as_user(OWNER, || file(&other).read_exact_at(&mut [0; 1000], 0).unwrap());
+        let usage = bench.mount.revoke(&slow).unwrap();
+        for reader in caught {
+            assert_eq!(reader.join().unwrap(), Errno::STALE);
+        }
+        assert_eq!((usage.bytes_read, usage.settled), (0, false));
+        as_user(OWNER, || file(&other).read_exact_at(&mut [0; 1000], 0).unwrap());
+        control.close_gate(false);
+    });
+    assert!(bench.mount.wait_settled(&slow, SOON));
+    assert!(other_control.asked() >= 2);
+    let (_, _, third) = bench.serve();
+    as_user(OWNER, || file(&third).read_exact_at(&mut [0; 1000], 0).unwrap());
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn inv9_256_sessions_at_once_are_each_accounted_to_the_byte() {
     let mut models: Vec<_> = models.into_iter().map(Vec::into_iter).collect();
     for (number, (session, _, descriptor)) in served.iter().enumerate() {
         let usage = bench.mount.revoke(session).unwrap();
-        assert!(usage.settled);
+        assert!(bench.mount.wait_settled(session, SOON));
         models[number % READERS].next().unwrap().agrees(&usage, seed);
         as_user(OWNER, || assert_eq!(errno(file(descriptor).read_at(&mut [0; 1], 0)), Errno::STALE));
         bench.mount.forget(session);
@@ -244,23 +244,29 @@ fn inv9_when_a_session_ends_nothing_of_the_recording_is_left_in_memory() {
         read_through(&descriptor, &["bs=1000", "count=3", "skip=900"]);
         assert!(lines_in_memory() > 1000, "the test does not see what is there");
         match end {
-            "closed or revoked" => assert!(bench.mount.revoke(&session).unwrap().settled),
+            "closed or revoked" => end_of(&bench, &session),
             "expired" => {
                 bench.now.lock().unwrap().time = until;
                 as_user(OWNER, || assert_eq!(errno(file(&descriptor).read_at(&mut [0; 1], 0)), Errno::STALE));
                 assert!(matches!(bench.event(), FuseEvent::Expired(named) if named == session));
                 // What the daemon does on this event.
-                assert!(bench.mount.revoke(&session).unwrap().settled);
+                end_of(&bench, &session);
             }
             "stopped, then revoked" => {
                 bench.mount.stop(&session);
-                assert!(bench.mount.revoke(&session).unwrap().settled);
+                end_of(&bench, &session);
                 bench.mount.forget(&session);
             }
             _ => drop(bench.mount),
         }
         assert_eq!(lines_in_memory(), 0, "{end}");
     }
+}
+
+/// What the daemon does whatever ends a session; it waits like this before it purges.
+fn end_of(bench: &Bench, session: &SessionId) {
+    bench.mount.revoke(session).unwrap();
+    assert!(bench.mount.wait_settled(session, SOON));
 }
 
 fn read_through(descriptor: &OwnedFd, how: &[&str]) {

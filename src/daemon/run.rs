@@ -1,7 +1,8 @@
 //! The life of the daemon, as a list of steps: start, serve, stop.
 //!
 //! Start, in order: configuration · state directory locked · keys · ledger recovered · store reconciled · private mount ·
-//! policy · bus · ready. Stop: no more calls · sessions closed with an entry · `ledger.stopped` · writer joined. Fatal
+//! policy · bus · ready. Stop: no more calls · sessions closed with an entry · the purge of a recording under way ended ·
+//! `ledger.stopped` · writer joined; a seal under way is given up and taken back. Fatal
 //! errors end the start with nothing changed and one line that says what to do.
 
 use std::path::{Path, PathBuf};
@@ -21,10 +22,13 @@ use super::rekey::RekeyError;
 use super::service::Service;
 use super::sessions::{End, Sessions};
 use super::{ingest, recover, serve};
-use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped};
+use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped, Subject, Usage};
 use crate::core::format::slot::{SlotId, SlotKind};
+use crate::core::ids::SessionId;
 use crate::core::ledger::note::VerifierKey;
 use crate::core::policy::{House, Policy};
+use crate::core::state::OpenSession;
+use crate::core::time::Moment;
 use crate::shell::clock::SystemClock;
 use crate::shell::crypt::{MasterKey, Signer};
 use crate::shell::disk::catalogue::{Catalogue, CatalogueError};
@@ -98,6 +102,8 @@ pub struct Environment {
     pub credentials: Option<PathBuf>,
 }
 
+/// How long a stop waits for threads that only work for what can no longer be recorded.
+const STOP_WAITS: std::time::Duration = std::time::Duration::from_millis(300);
 /// The log key has one slot, this one.
 const LOG_KEY: SlotId = [0; 16];
 
@@ -111,7 +117,8 @@ pub fn run(path: &Path, environment: &Environment) -> Result<(), Fatal> {
     let mut started = runtime.block_on(start(config, &state_dir, environment))?;
     let ended = runtime.block_on(serve::until_stopped(&mut started));
     runtime.block_on(stop(started, ended.is_ok()));
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    // What still runs may be cut: a seal that has no entry is taken back by the next start.
+    runtime.shutdown_timeout(STOP_WAITS);
     drop(state_dir);
     ended
 }
@@ -248,6 +255,7 @@ pub(super) async fn assemble(
         .map_err(|error| Fatal::Recovery(chain(error.as_ref())))?;
     say_what_is_weak(&service, state_dir);
     mount(&service);
+    service.learn_holders().await.map_err(|refusal| Fatal::Recovery(refusal.to_string()))?;
     load_policy_at_start(&service).await;
     recover::remove_sealed_leftovers(&service).await;
     Ok(Assembled { service, writer: opened.thread, second_place })
@@ -354,13 +362,32 @@ async fn stop(running: Running, orderly: bool) {
     // A purge under way ends first: it holds this.
     let _purged = service.purging.lock().await;
     serve::record_last_refusals(&service).await;
+    service.record_owed().await;
     let why = if orderly { "service-stopped" } else { "bus-lost" };
     let stopped = Draft::fact(Event::LedgerStopped(LedgerStopped { why: why.into() }));
-    if let Err(refusal) = service.ledger.record(move |_| Ok(Proposal::new(stopped, ()))).await {
+    let recorded = service.ledger.record(move |desk| {
+        // Granted while the service stopped: such a session finds that out before anything can be read through it.
+        let mut drafts =
+            desk.state.sessions().iter().map(|(id, session)| never_began(*id, session, &desk.now));
+        Ok(match drafts.next() {
+            Some(first) => drafts.fold(Proposal::new(first, ()), Proposal::and).and(stopped),
+            None => Proposal::new(stopped, ()),
+        })
+    });
+    if let Err(refusal) = recorded.await {
         log::error!("the stop could not be recorded: {refusal}");
     }
     service.ledger.stop().await;
     let _joined = tokio::task::spawn_blocking(move || writer.join()).await;
     second_place.finish().await;
     journal::record(log::Level::Info, message_id::SERVICE_STOPPED, "greffierd stopped", &[]);
+}
+
+/// The end of a session that was granted while the service stopped.
+fn never_began(id: SessionId, session: &OpenSession, now: &Moment) -> Draft {
+    let ran_micros = u64::try_from(now.time.micros_since(session.opened)).unwrap_or(0);
+    let why = End::ServiceStopped.as_str().into();
+    let usage = Usage { why, bytes: 0, ranges: Vec::new(), duration_us: ran_micros };
+    let subject = Subject::recording(session.recording, session.source.clone());
+    Draft::fact(Event::AccessClosed(usage)).about(Subject { session: Some(id), ..subject })
 }

@@ -27,8 +27,7 @@ use crate::core::retention::period_bounds;
 use crate::core::time::Timestamp;
 use crate::shell::bus::archive::SealRequest;
 use crate::shell::crypt::{ChunkSealer, Secret};
-use crate::shell::disk::direct::will_read_through;
-use crate::shell::disk::object::StagedObject;
+use crate::shell::disk::object::{StagedObject, will_read_through};
 use crate::shell::sys::lease;
 use crate::shell::{entropy, journal, media, message_id, passed};
 
@@ -109,6 +108,18 @@ impl Read for FromStart<'_> {
         let read = self.0.read_at(buf, self.1)?;
         self.1 += read as u64;
         Ok(read)
+    }
+}
+
+/// The same until the service stops: then reading fails, and what was made of it is taken back.
+struct UntilStopped<'a>(FromStart<'a>, &'a Service);
+
+impl Read for UntilStopped<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if *self.1.stopping.borrow() {
+            return Err(io::Error::other("the service is stopping"));
+        }
+        self.0.read(buf)
     }
 }
 
@@ -212,9 +223,12 @@ impl Service {
             .and_then(|()| {
                 let sealer = ChunkSealer::new(&secret, Header { id });
                 will_read_through(incoming.file);
-                let sealed = self.store.seal(FromStart(incoming.file, 0), sealer, |_, _| trailer);
+                let sealed =
+                    self.store.seal(UntilStopped(FromStart(incoming.file, 0), self), sealer, |_, _| trailer);
                 sealed.map_err(SealError::store)
             })
+            .map_err(|error| if *self.stopping.borrow() { stopping() } else { error })
+            .and_then(|staged| if *self.stopping.borrow() { Err(stopping()) } else { Ok(staged) })
             .and_then(|staged| match unchanged() {
                 Ok(true) => Ok(staged),
                 Ok(false) => Err(SealError::Changed),
@@ -351,6 +365,11 @@ fn may_seal(desk: &Desk<'_>, person: &Person, typed: &str) -> Result<(SourceId, 
         (None, Decision::Allow(_)) => Err(unknown_source()),
         (_, Decision::Deny(denial)) => Err(denial),
     }
+}
+
+fn stopping() -> SealError {
+    Refusal::new(RefusalKind::Closed, "The service is stopping; nothing was sealed. Try again in a moment.")
+        .into()
 }
 
 fn rejected(why: &str) -> Draft {

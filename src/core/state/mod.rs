@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::core::event::{LedgerRestored, SourceFacts, SpoolFile};
 use crate::core::ids::{ClassId, Digest, Kind, RecordingId, SessionId, SourceId};
 use crate::core::register::holds::Holds;
+use crate::core::register::uses::Uses;
 use crate::core::retention::LastSeen;
 use crate::core::time::Timestamp;
 
@@ -82,6 +83,7 @@ pub struct State {
     purging: BTreeSet<RecordingId>,
     holds: Holds,
     sessions: BTreeMap<SessionId, OpenSession>,
+    uses: Uses,
     purges_by_day: BTreeMap<i64, u64>,
     details: DestroyedDetails,
     restored: Option<LedgerRestored>,
@@ -153,6 +155,10 @@ impl State {
     /// The sessions that run.
     pub fn sessions(&self) -> &BTreeMap<SessionId, OpenSession> {
         &self.sessions
+    }
+    /// The openings of the last day and a little more, with the bytes that entries account for.
+    pub fn uses(&self) -> &Uses {
+        &self.uses
     }
     /// The last time that the ledger was put back from a backup.
     pub fn restored(&self) -> Option<&LedgerRestored> {

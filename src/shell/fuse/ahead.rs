@@ -56,7 +56,7 @@ impl Ahead {
     }
 
     /// Notes a read from `start` to `end`. True when it followed another, reading on is `worth_it`, and nobody does so yet:
-    /// then the caller must, and say [`Ahead::came`].
+    /// then the caller must.
     fn follows(&self, start: u64, end: u64, worth_it: bool) -> bool {
         let mut state = self.lock();
         let in_sequence = state.next.replace(end) == Some(start);
@@ -68,17 +68,18 @@ impl Ahead {
         wanted
     }
 
-    /// Ends the reading ahead that [`Ahead::follows`] began; what is not kept is overwritten.
-    fn came(&self, offset: u64, length: Option<usize>, mut buffer: Buffer) {
+    /// Keeps what was read on, unless the session ended or its reader went elsewhere meanwhile.
+    fn came(&self, offset: u64, length: usize, buffer: Option<Buffer>) {
         let mut state = self.lock();
-        state.coming = None;
-        // Unless the session ended, or the reader jumped elsewhere meanwhile.
-        match length.filter(|_| !state.over && state.next == Some(offset)) {
-            Some(length) => state.ready = Some(Ready { offset, length, buffer }),
-            None => buffer.wipe(),
-        }
+        let wanted = !state.over && state.next == Some(offset);
+        let (keep, mut gone) = if wanted { (buffer, None) } else { (None, buffer) };
+        state.ready = keep.map(|buffer| Ready { offset, length, buffer });
+        let over = state.over;
         drop(state);
-        self.moved.notify_all();
+        // Else it is wiped with the idle ones.
+        if let Some(buffer) = gone.as_mut().filter(|_| over) {
+            buffer.wipe();
+        }
     }
 
     /// Overwrites what was read ahead; the session goes on.
@@ -128,19 +129,47 @@ pub fn fill(shared: &Shared, reading: &Reading, offset: u64, wanted: usize) -> (
     (buffer, filled)
 }
 
-/// After a read of `length` bytes at `offset` was answered: reads on, if its reader goes through the recording in sequence.
-pub fn read_on(shared: &Shared, reading: &Reading, offset: u64, length: usize) {
-    let ahead = &reading.served().ahead;
+/// Reading on, planned; dropped, nobody waits for it any more.
+pub struct ReadOn {
+    served: Arc<Served>,
+    offset: u64,
+    length: usize,
+}
+
+/// Whether the thread that answers a read of `wanted` bytes at `offset`, which gives `length`, is to read on after it: its
+/// reader goes through the recording in sequence, and nobody reads on yet.
+pub fn plan(reading: &Reading, offset: u64, length: usize, wanted: usize) -> Option<ReadOn> {
     let end = offset.saturating_add(length as u64);
-    let next = reading.length_at(end, length);
-    if !ahead.follows(offset, end, next >= LEAST_BYTES) {
-        return;
+    let next = reading.length_at(end, wanted);
+    let worth_it = length == wanted && next >= LEAST_BYTES;
+    let served = reading.served();
+    served.ahead.follows(offset, end, worth_it).then(|| ReadOn {
+        served: Arc::clone(served),
+        offset: end,
+        length: next,
+    })
+}
+
+impl ReadOn {
+    /// Reads, and keeps what came. What fails now fails again when it is asked for, and is told then.
+    pub fn read(self, shared: &Shared, reading: &Reading) {
+        let mut buffer = shared.buffers.take();
+        let place = buffer.bytes().get_mut(..self.length).unwrap_or_default();
+        let came = read(reading, self.offset, place).is_ok_and(|length| length == self.length);
+        self.served.ahead.came(self.offset, self.length, came.then_some(buffer));
+        shared.ahead.note(&self.served);
     }
-    let mut buffer = shared.buffers.take();
-    // What fails now fails again when it is asked for, and is told then.
-    let read = read(reading, end, buffer.bytes().get_mut(..next).unwrap_or_default());
-    ahead.came(end, read.ok().filter(|&read| read == next), buffer);
-    shared.ahead.note(reading.served());
+}
+
+impl Drop for ReadOn {
+    fn drop(&mut self) {
+        let mut state = self.served.ahead.lock();
+        if state.coming == Some(self.offset) {
+            state.coming = None;
+            drop(state);
+            self.served.ahead.moved.notify_all();
+        }
+    }
 }
 
 /// A panic here would end a thread of the mount; it is a failure of this read alone.
