@@ -6,6 +6,8 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -132,13 +134,17 @@ impl DirectFile {
 
 /// Asks the kernel to forget the cached pages of `file`; those not yet written stay.
 pub fn drop_cache(file: &File) -> io::Result<()> {
-    drop_cache_from(file, 0)
+    Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
 }
 
-/// The same from the page of `offset` to the end.
-pub fn drop_cache_from(file: &File, offset: u64) -> io::Result<()> {
-    let page = offset - offset % BLOCK_BYTES as u64;
-    Ok(rustix::fs::fadvise(file, page, None, Advice::DontNeed)?)
+/// The same for the blocks that `range` touches.
+pub fn drop_cache_of(file: &File, range: Range<u64>) -> io::Result<()> {
+    let start = range.start - range.start % BLOCK_BYTES as u64;
+    // A length of nothing would mean: to the end.
+    match NonZeroU64::new(range.end.next_multiple_of(BLOCK_BYTES as u64).saturating_sub(start)) {
+        Some(length) => Ok(rustix::fs::fadvise(file, start, Some(length), Advice::DontNeed)?),
+        None => Ok(()),
+    }
 }
 
 /// Tells the kernel that `file` is read once from start to end. Only advice: whether it is taken changes nothing.

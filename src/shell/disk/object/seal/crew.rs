@@ -19,7 +19,7 @@ use super::sealing::{Ending, Sealed, Sealing};
 use crate::core::format::layout::chunk_offset;
 use crate::core::format::trailer::Trailer;
 use crate::core::ids::Digest;
-use crate::shell::disk::direct::{AlignedBuffer, DirectFile, drop_cache_from};
+use crate::shell::disk::direct::{AlignedBuffer, DirectFile, drop_cache_of};
 use crate::shell::disk::durable::DiskError;
 use crate::shell::disk::fault::{Op, call};
 
@@ -253,8 +253,10 @@ where
             Task::Sync { from, to, all } => {
                 let sync = || if all { file.file().sync_all() } else { file.file().sync_data() };
                 call(Op::Sync, path, sync).map_err(DiskError::when("sync", path))?;
-                let from = if from == 0 { 0 } else { chunk_offset(from * PIECE_CHUNKS) };
-                drop_cache_from(file.file(), from).map_err(DiskError::when("drop the cache of", path))?;
+                let offset = |piece: u64| if piece == 0 { 0 } else { chunk_offset(piece * PIECE_CHUNKS) };
+                // One more: the trailer stands behind the last.
+                drop_cache_of(file.file(), offset(from)..offset(to + 1))
+                    .map_err(DiskError::when("drop the cache of", path))?;
                 Ok(Done::Synced { to, all })
             }
             Task::Check(mut stage, ending) => {
