@@ -177,3 +177,63 @@ fn read(reading: &Reading, offset: u64, place: &mut [u8]) -> io::Result<usize> {
     catch_unwind(AssertUnwindSafe(|| reading.fill(offset, place)))
         .unwrap_or_else(|_| Err(io::Error::other("reading the recording failed inside the program")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::buffers::Buffers;
+    use super::*;
+
+    fn read_ahead(ahead: &Ahead, buffers: &Buffers, offset: u64) -> *const u8 {
+        ahead.follows(offset - 20, offset - 10, false);
+        assert!(ahead.follows(offset - 10, offset, true));
+        let mut buffer = buffers.take();
+        buffer.bytes().fill(0x5A);
+        let address = buffer.bytes().as_ptr();
+        ahead.came(offset, 10, Some(buffer));
+        ahead.lock().coming = None;
+        address
+    }
+
+    #[test]
+    fn only_a_reader_in_sequence_is_read_ahead_for_and_by_one_thread() {
+        let ahead = Ahead::default();
+        assert!(!ahead.follows(0, 10, true), "the first read follows nothing");
+        assert!(!ahead.follows(50, 60, true), "a jump");
+        assert!(!ahead.follows(60, 70, false), "not worth it");
+        assert!(ahead.follows(70, 80, true));
+        assert!(!ahead.follows(80, 90, true), "somebody does so already");
+    }
+
+    #[test]
+    fn what_was_read_ahead_serves_the_read_at_its_place_alone() {
+        let (ahead, buffers) = (Ahead::default(), Buffers::default());
+        let address = read_ahead(&ahead, &buffers, 20);
+        let mut taken = ahead.take(20, 10).unwrap();
+        assert_eq!((taken.bytes().as_ptr(), &taken.bytes()[..10]), (address, [0x5A; 10].as_slice()));
+        assert!(ahead.take(20, 10).is_none(), "given twice");
+        drop(taken);
+        read_ahead(&ahead, &buffers, 30);
+        assert!(ahead.take(25, 5).is_none(), "another place");
+        assert!(ahead.take(30, 10).is_none(), "a reader who jumps does not find it again");
+        read_ahead(&ahead, &buffers, 40);
+        assert!(ahead.take(40, 11).is_none(), "longer than what is there");
+    }
+
+    #[test]
+    fn inv9_the_end_of_a_session_overwrites_what_was_read_ahead_and_keeps_nothing_later() {
+        let (ahead, buffers) = (Ahead::default(), Buffers::default());
+        let address = read_ahead(&ahead, &buffers, 20);
+        ahead.end();
+        let mut buffer = buffers.take();
+        assert_eq!(buffer.bytes().as_ptr(), address);
+        assert!(buffer.bytes().iter().all(|byte| *byte == 0), "not overwritten");
+        // A thread that was still reading on when the session ended.
+        buffer.bytes().fill(0x5A);
+        ahead.came(20, 10, Some(buffer));
+        assert!(ahead.take(20, 10).is_none());
+        let mut buffer = buffers.take();
+        assert_eq!(buffer.bytes().as_ptr(), address);
+        assert!(buffer.bytes().iter().all(|byte| *byte == 0), "not overwritten");
+        assert!(!ahead.follows(20, 30, true));
+    }
+}
