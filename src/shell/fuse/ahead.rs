@@ -125,7 +125,7 @@ pub fn fill(shared: &Shared, reading: &Reading, offset: u64, wanted: usize) -> (
         return (buffer, Ok(length));
     }
     let mut buffer = shared.buffers.take();
-    let filled = read(reading, offset, buffer.bytes().get_mut(..wanted).unwrap_or_default());
+    let filled = read(reading, offset, buffer.room(wanted));
     (buffer, filled)
 }
 
@@ -154,7 +154,7 @@ impl ReadOn {
     /// Reads, and keeps what came. What fails now fails again when it is asked for, and is told then.
     pub fn read(self, shared: &Shared, reading: &Reading) {
         let mut buffer = shared.buffers.take();
-        let place = buffer.bytes().get_mut(..self.length).unwrap_or_default();
+        let place = buffer.room(self.length);
         let came = read(reading, self.offset, place).is_ok_and(|length| length == self.length);
         self.served.ahead.came(self.offset, self.length, came.then_some(buffer));
         shared.ahead.note(&self.served);
@@ -187,8 +187,8 @@ mod tests {
         ahead.follows(offset - 20, offset - 10, false);
         assert!(ahead.follows(offset - 10, offset, true));
         let mut buffer = buffers.take();
-        buffer.bytes().fill(0x5A);
-        let address = buffer.bytes().as_ptr();
+        buffer.room(10).fill(0x5A);
+        let address = buffer.filled(10).as_ptr();
         ahead.came(offset, 10, Some(buffer));
         ahead.lock().coming = None;
         address
@@ -208,8 +208,8 @@ mod tests {
     fn what_was_read_ahead_serves_the_read_at_its_place_alone() {
         let (ahead, buffers) = (Ahead::default(), Buffers::default());
         let address = read_ahead(&ahead, &buffers, 20);
-        let mut taken = ahead.take(20, 10).unwrap();
-        assert_eq!((taken.bytes().as_ptr(), &taken.bytes()[..10]), (address, [0x5A; 10].as_slice()));
+        let taken = ahead.take(20, 10).unwrap();
+        assert_eq!((taken.filled(10).as_ptr(), taken.filled(10)), (address, [0x5A; 10].as_slice()));
         assert!(ahead.take(20, 10).is_none(), "given twice");
         drop(taken);
         read_ahead(&ahead, &buffers, 30);
@@ -225,15 +225,15 @@ mod tests {
         let address = read_ahead(&ahead, &buffers, 20);
         ahead.end();
         let mut buffer = buffers.take();
-        assert_eq!(buffer.bytes().as_ptr(), address);
-        assert!(buffer.bytes().iter().all(|byte| *byte == 0), "not overwritten");
+        assert_eq!(buffer.filled(10).as_ptr(), address);
+        assert!(buffer.filled(10).iter().all(|byte| *byte == 0), "not overwritten");
         // A thread that was still reading on when the session ended.
-        buffer.bytes().fill(0x5A);
+        buffer.room(10).fill(0x5A);
         ahead.came(20, 10, Some(buffer));
         assert!(ahead.take(20, 10).is_none());
-        let mut buffer = buffers.take();
-        assert_eq!(buffer.bytes().as_ptr(), address);
-        assert!(buffer.bytes().iter().all(|byte| *byte == 0), "not overwritten");
+        let buffer = buffers.take();
+        assert_eq!(buffer.filled(10).as_ptr(), address);
+        assert!(buffer.filled(10).iter().all(|byte| *byte == 0), "not overwritten");
         assert!(!ahead.follows(20, 30, true));
     }
 }

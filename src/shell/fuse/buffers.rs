@@ -15,17 +15,31 @@ pub const MAX_READ_BYTES: u32 = 1024 * 1024;
 pub struct Buffers(Arc<Idle>);
 
 #[derive(Default)]
-struct Idle(Mutex<Vec<Box<[u8]>>>);
+struct Idle(Mutex<Vec<Part>>);
 
-impl Idle {
-    fn lock(&self) -> MutexGuard<'_, Vec<Box<[u8]>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// The memory of one buffer, and how much of it may hold plaintext: only that is overwritten, or the end of a session would
+/// cost what all the others have read.
+struct Part {
+    bytes: Box<[u8]>,
+    used: usize,
+}
+
+impl Part {
+    fn wipe(&mut self) {
+        self.bytes.get_mut(..self.used).unwrap_or_default().zeroize();
+        self.used = 0;
     }
 }
 
-impl Drop for Idle {
+impl Drop for Part {
     fn drop(&mut self) {
-        self.lock().iter_mut().for_each(|bytes| bytes.zeroize());
+        self.wipe();
+    }
+}
+
+impl Idle {
+    fn lock(&self) -> MutexGuard<'_, Vec<Part>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -33,37 +47,45 @@ impl Buffers {
     /// A buffer of [`MAX_READ_BYTES`], from the idle ones when there is one.
     pub fn take(&self) -> Buffer {
         let idle = self.0.lock().pop();
-        let bytes = idle.unwrap_or_else(|| vec![0; MAX_READ_BYTES as usize].into());
-        Buffer { bytes, home: Arc::clone(&self.0) }
+        let part = idle.unwrap_or_else(|| Part { bytes: vec![0; MAX_READ_BYTES as usize].into(), used: 0 });
+        Buffer { part: Some(part), home: Arc::clone(&self.0) }
     }
 
     /// Overwrites the idle buffers.
     pub fn wipe(&self) {
-        self.0.lock().iter_mut().for_each(|bytes| bytes.zeroize());
+        self.0.lock().iter_mut().for_each(Part::wipe);
     }
 }
 
 /// One buffer in use; it goes back when dropped.
 pub struct Buffer {
-    bytes: Box<[u8]>,
+    /// Absent only while it goes back.
+    part: Option<Part>,
     home: Arc<Idle>,
 }
 
 impl Buffer {
-    /// Its bytes, whatever the last read left in them.
-    pub fn bytes(&mut self) -> &mut [u8] {
-        &mut self.bytes
+    /// Its first `length` bytes, at most all, to be filled: whatever the last read left in them.
+    pub fn room(&mut self, length: usize) -> &mut [u8] {
+        let Some(part) = &mut self.part else { return Default::default() };
+        let length = length.min(part.bytes.len());
+        part.used = part.used.max(length);
+        part.bytes.get_mut(..length).unwrap_or_default()
+    }
+
+    /// Its first `length` bytes.
+    pub fn filled(&self, length: usize) -> &[u8] {
+        self.part.as_ref().and_then(|part| part.bytes.get(..length)).unwrap_or_default()
     }
 
     /// Overwrites it.
     pub fn wipe(&mut self) {
-        self.bytes.zeroize();
+        self.part.iter_mut().for_each(Part::wipe);
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        self.home.lock().push(bytes);
+        self.home.lock().extend(self.part.take());
     }
 }
