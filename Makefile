@@ -59,7 +59,7 @@ uninstall: ## removes what install put there; state, spool and /etc/greffier sta
 	for page in $(notdir $(PAGES)); do rm -f $(MAN)/man$${page##*.}/$$page; done
 
 bench: ## the numbers, as ratios against known programs: a table, and target/bench/summary.json (as root)
-	@tests/need.sh 'make bench' dbus-daemon:dbus-daemon /lib/systemd/systemd-journal-remote:systemd-journal-remote
+	@tests/need.sh 'make bench' dbus-daemon:dbus-daemon /lib/systemd/systemd-journal-remote:systemd-journal-remote gocryptfs:gocryptfs fusermount3:fuse3 restic:restic age:age
 	@$(CARGO) build --release --locked
 	@$(CARGO) run --release --locked --manifest-path benches/Cargo.toml --target-dir target -- $(ROWS)
 

@@ -11,6 +11,7 @@ mod journal;
 mod ledger;
 mod measure;
 mod opening;
+mod others;
 mod place;
 mod purging;
 mod reading;

@@ -3,6 +3,7 @@
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
+use futures_util::future::try_join_all;
 use greffier::shell::bus::client::{RecordingsProxy, Request, SessionProxy};
 use zbus::Connection;
 use zbus::fdo::PeerProxy;
@@ -17,6 +18,9 @@ use crate::table::{Goal, Row, Table};
 
 const RUNS: usize = 7;
 const OPENS: usize = 40;
+/// As many as one user may have open.
+const CALLERS: usize = 64;
+const OPENS_EACH: usize = 4;
 /// What a commit of one entry writes, about.
 const COMMIT_BYTES: usize = 1536;
 
@@ -59,6 +63,39 @@ pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
         "ms",
         &found,
         Goal::AtMost(2.0),
+    ));
+    let found = house.as_viewer(async |bus| {
+        let recordings = RecordingsProxy::new(&bus).await?;
+        let id = seal(&recordings, &media).await?;
+        let (mut many, mut one, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for run in 0..=RUNS {
+            let mut alone = Vec::new();
+            for _ in 0..OPENS {
+                alone.push(open_and_read(&bus, &recordings, &id).await?);
+            }
+            let caller = || async {
+                let mut took = Vec::new();
+                for _ in 0..OPENS_EACH {
+                    took.push(open_and_read(&bus, &recordings, &id).await?);
+                }
+                Outcome::Ok(took)
+            };
+            let all = try_join_all((0..CALLERS).map(|_| caller())).await?;
+            let (us, them) = (median(all.concat()), median(alone));
+            if run > 0 {
+                many.push(us * 1e3);
+                one.push(them * 1e3);
+                ratios.push(us / them);
+            }
+        }
+        Ok(Compared { ours: median(many), against: median(one), ratio: median(ratios) })
+    })?;
+    table.add(Row::compared(
+        "Open to first byte, median, 64 callers at once",
+        "one caller",
+        "ms",
+        &found,
+        Goal::Shown,
     ));
     house.stop()
 }

@@ -26,7 +26,7 @@ use crate::core::retention::period_bounds;
 use crate::core::time::Timestamp;
 use crate::shell::bus::archive::SealRequest;
 use crate::shell::crypt::{ChunkSealer, Secret};
-use crate::shell::disk::object::StagedObject;
+use crate::shell::disk::object::{StagedObject, will_read_through};
 use crate::shell::sys::lease;
 use crate::shell::{entropy, journal, media, message_id, passed};
 
@@ -220,6 +220,7 @@ impl Service {
         let staged = created
             .and_then(|()| {
                 let sealer = ChunkSealer::new(&secret, Header { id });
+                will_read_through(incoming.file);
                 let sealed =
                     self.store.seal(UntilStopped(FromStart(incoming.file, 0), self), sealer, |_, _| trailer);
                 sealed.map_err(SealError::store)

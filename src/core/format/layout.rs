@@ -40,6 +40,11 @@ fn nonce(counter: u64, flag: u8) -> [u8; 12] {
     nonce
 }
 
+/// Offset in the file of the ciphertext of chunk `index`, however long the recording is.
+pub fn chunk_offset(index: u64) -> u64 {
+    (HEADER_BYTES as u64).saturating_add(index.saturating_mul(SEALED_CHUNK_BYTES as u64))
+}
+
 /// The shape of a sealed recording; follows from the length of its plaintext alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
@@ -79,7 +84,7 @@ impl Layout {
     /// Offset in the file of the ciphertext of chunk `index`, which must be below [`Layout::chunks`] or equal to it:
     /// then it is the offset of the trailer (when the last chunk is full).
     pub fn chunk_offset(self, index: u64) -> u64 {
-        (HEADER_BYTES as u64).saturating_add(index.saturating_mul(SEALED_CHUNK_BYTES as u64))
+        chunk_offset(index)
     }
 
     /// Offset in the file of the trailer's ciphertext.

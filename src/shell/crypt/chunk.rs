@@ -3,6 +3,8 @@
 //! Owns which nonce goes with which associated data (design §6). A data key seals one recording once: a second
 //! sealing under it would repeat nonces, so [`ChunkSealer`] is made from a fresh secret and consumed by the sealing.
 
+use std::sync::Arc;
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce};
 use aws_lc_rs::error::Unspecified;
 
@@ -15,18 +17,23 @@ use crate::core::format::layout::{FOOTER_BYTES, TAG_BYTES, chunk_nonce, trailer_
 pub struct ChunkSealer {
     header: Header,
     aad: [u8; HEADER_BYTES],
-    key: LessSafeKey,
+    key: Arc<LessSafeKey>,
 }
 
 impl ChunkSealer {
     /// For a new recording and its new data key.
     pub fn new(secret: &Secret, header: Header) -> Self {
-        Self { header, aad: header.encode(), key: aead_key(&AES_256_GCM, secret.bytes()) }
+        Self { header, aad: header.encode(), key: Arc::new(aead_key(&AES_256_GCM, secret.bytes())) }
     }
 
     /// The header, which is associated data of every chunk.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// What opens the recording that is being sealed.
+    pub fn opener(&self) -> ChunkOpener {
+        ChunkOpener { aad: self.aad, key: Arc::clone(&self.key) }
     }
 
     /// Encrypts chunk `index` in place and returns its tag. Each index once.
@@ -41,31 +48,30 @@ impl ChunkSealer {
         tag.as_ref().try_into().map_err(|_| Unspecified)
     }
 
-    /// Encrypts the trailer in place and returns its tag and what opens the recording.
+    /// Encrypts the trailer in place and returns its tag.
     pub fn seal_trailer(
         self,
         chunks: u64,
         footer: &[u8; FOOTER_BYTES],
         trailer: &mut [u8],
-    ) -> Result<([u8; TAG_BYTES], ChunkOpener), Unspecified> {
+    ) -> Result<[u8; TAG_BYTES], Unspecified> {
         let nonce = Nonce::assume_unique_for_key(trailer_nonce(chunks));
         let aad = trailer_aad(&self.aad, footer);
         let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(aad.as_slice()), trailer)?;
-        let tag = tag.as_ref().try_into().map_err(|_| Unspecified)?;
-        Ok((tag, ChunkOpener { aad: self.aad, key: self.key }))
+        tag.as_ref().try_into().map_err(|_| Unspecified)
     }
 }
 
 /// Opens chunks of one recording, from any thread, in any order.
 pub struct ChunkOpener {
     aad: [u8; HEADER_BYTES],
-    key: LessSafeKey,
+    key: Arc<LessSafeKey>,
 }
 
 impl ChunkOpener {
     /// For a recording, its header as read from the file.
     pub fn new(secret: &Secret, header: Header) -> Self {
-        Self { aad: header.encode(), key: aead_key(&AES_256_GCM, secret.bytes()) }
+        Self { aad: header.encode(), key: Arc::new(aead_key(&AES_256_GCM, secret.bytes())) }
     }
 
     /// Decrypts chunk `index` from `sealed` (ciphertext ‖ tag) into `out`, which is exactly 16 bytes shorter.
@@ -142,7 +148,8 @@ mod tests {
         let header = Header { id: RecordingId::from_bytes([1; 16]) };
         let mut sealed = b"{}".to_vec();
         let sealer = ChunkSealer::new(&secret, header);
-        let (tag, opener) = sealer.seal_trailer(1, &[7; FOOTER_BYTES], &mut sealed).unwrap();
+        let opener = sealer.opener();
+        let tag = sealer.seal_trailer(1, &[7; FOOTER_BYTES], &mut sealed).unwrap();
         sealed.extend_from_slice(&tag);
         let mut out = [0; 2];
         assert_eq!(opener.open_trailer(1, &[7; FOOTER_BYTES], &sealed, &mut out), Ok(()));

@@ -1,18 +1,26 @@
 //! Reading and writing past the page cache (`O_DIRECT`), in whole 4 KiB blocks.
 //!
 //! Owns alignment, and the fallback where a file system refuses `O_DIRECT`: then writes are synced, and the cache is
-//! dropped before what must come from the medium is read. Says so by [`DirectFile::is_direct`].
+//! dropped before what must come from the medium is read. Says so by [`DirectFile::is_direct`]. Buffers are wiped: what is
+//! sealed lies in them in clear.
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Advice, OFlags};
+use zeroize::Zeroize as _;
+
+use super::fault::{Op, write_at};
 
 /// The block in which direct files are read and written, in bytes.
 pub const BLOCK_BYTES: usize = 4096;
 
-/// A buffer that starts on a block boundary.
+/// A buffer that starts on a block boundary; wiped when dropped.
 pub struct AlignedBuffer {
     bytes: Vec<u8>,
     start: usize,
@@ -38,10 +46,16 @@ impl AlignedBuffer {
     }
 }
 
+impl Drop for AlignedBuffer {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
 /// A file read and written at block boundaries.
 pub struct DirectFile {
     file: File,
-    direct: bool,
+    direct: AtomicBool,
 }
 
 impl DirectFile {
@@ -50,12 +64,12 @@ impl DirectFile {
         let direct = rustix::fs::fcntl_getfl(&file)
             .and_then(|flags| rustix::fs::fcntl_setfl(&file, flags | OFlags::DIRECT))
             .is_ok();
-        Self { file, direct }
+        Self { file, direct: AtomicBool::new(direct) }
     }
 
     /// Whether the page cache is bypassed.
     pub fn is_direct(&self) -> bool {
-        self.direct
+        self.direct.load(Ordering::Relaxed)
     }
 
     /// The file, for its length and for closing.
@@ -71,11 +85,17 @@ impl DirectFile {
     /// Reads from the medium at `offset`, a multiple of the block, until `buffer` is full or the file ends; returns
     /// the bytes read.
     pub fn read_at(&self, buffer: &mut AlignedBuffer, offset: u64) -> io::Result<usize> {
-        if !self.direct {
+        self.read_blocks(buffer.as_mut_slice(), offset)
+    }
+
+    /// The same into whole blocks of an [`AlignedBuffer`].
+    pub fn read_blocks(&self, blocks: &mut [u8], offset: u64) -> io::Result<usize> {
+        let direct = self.is_direct();
+        if !direct {
             drop_cache(&self.file)?;
         }
         let mut done = 0;
-        while let Some(rest) = buffer.as_mut_slice().get_mut(done..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = blocks.get_mut(done..).filter(|rest| !rest.is_empty()) {
             match self.file.read_at(rest, offset + done as u64) {
                 Ok(0) => break,
                 Ok(count) => done += count,
@@ -83,7 +103,7 @@ impl DirectFile {
                 Err(error) => return Err(error),
             }
             // A direct read that ends inside a block has met the end of the file; going on would be unaligned.
-            if self.direct && done % BLOCK_BYTES != 0 {
+            if direct && done % BLOCK_BYTES != 0 {
                 break;
             }
         }
@@ -95,11 +115,41 @@ impl DirectFile {
         self.file.write_all_at(buffer.as_slice(), offset)?;
         self.file.sync_data()
     }
+
+    /// Writes `blocks`, whole ones of an [`AlignedBuffer`], at `offset`, a multiple of the block. Durable after a sync, which
+    /// is the caller's. `path` names the file for the tests of faults.
+    pub fn write_blocks(&self, path: &Path, blocks: &[u8], offset: u64) -> io::Result<()> {
+        match write_at(Op::Write, path, &self.file, blocks, offset) {
+            // The file system takes `O_DIRECT` and wants another alignment.
+            Err(error) if self.is_direct() && error.kind() == io::ErrorKind::InvalidInput => {
+                let flags = rustix::fs::fcntl_getfl(&self.file)?;
+                rustix::fs::fcntl_setfl(&self.file, flags - OFlags::DIRECT)?;
+                self.direct.store(false, Ordering::Relaxed);
+                write_at(Op::Write, path, &self.file, blocks, offset)
+            }
+            written => written,
+        }
+    }
 }
 
 /// Asks the kernel to forget the cached pages of `file`; those not yet written stay.
 pub fn drop_cache(file: &File) -> io::Result<()> {
     Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
+}
+
+/// The same for the blocks that `range` touches.
+pub fn drop_cache_of(file: &File, range: Range<u64>) -> io::Result<()> {
+    let start = range.start - range.start % BLOCK_BYTES as u64;
+    // A length of nothing would mean: to the end.
+    match NonZeroU64::new(range.end.next_multiple_of(BLOCK_BYTES as u64).saturating_sub(start)) {
+        Some(length) => Ok(rustix::fs::fadvise(file, start, Some(length), Advice::DontNeed)?),
+        None => Ok(()),
+    }
+}
+
+/// Tells the kernel that `file` is read once from start to end. Only advice: whether it is taken changes nothing.
+pub fn will_read_through(file: &File) {
+    let _advice = rustix::fs::fadvise(file, 0, None, Advice::Sequential);
 }
 
 #[cfg(test)]
@@ -129,7 +179,7 @@ mod tests {
         let path = dir.path().join("f");
         std::fs::write(&path, vec![7; 2 * BLOCK_BYTES]).unwrap();
         let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-        let file = DirectFile { file, direct: false };
+        let file = DirectFile { file, direct: AtomicBool::new(false) };
         let mut block = AlignedBuffer::zeroed(BLOCK_BYTES);
         block.as_mut_slice().fill(9);
         file.write_at(&block, BLOCK_BYTES as u64).unwrap();

@@ -13,6 +13,7 @@ use crate::core::ids::RecordingId;
 
 mod read;
 mod seal;
+pub use super::direct::will_read_through;
 pub use read::SealedReader;
 pub use seal::StagedObject;
 

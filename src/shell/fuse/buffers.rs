@@ -1,9 +1,9 @@
 //! The buffers that plaintext passes through on its way to the kernel.
 //!
 //! Owns their number and their wiping. Must never grow with the number of reads: one buffer for each thread that
-//! ever read at the same time.
+//! ever read at the same time, and one for each session that reads ahead (`ahead`).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroize as _;
 
@@ -12,43 +12,80 @@ pub const MAX_READ_BYTES: u32 = 1024 * 1024;
 
 /// Buffers waiting for their next read. They still hold plaintext until [`Buffers::wipe`] or the end.
 #[derive(Default)]
-pub struct Buffers(Mutex<Vec<Box<[u8]>>>);
+pub struct Buffers(Arc<Idle>);
 
-impl Buffers {
-    /// A buffer of [`MAX_READ_BYTES`], from the idle ones when there is one.
-    pub fn take(&self) -> Buffer<'_> {
-        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Buffer { bytes: idle.unwrap_or_else(|| vec![0; MAX_READ_BYTES as usize].into()), home: self }
-    }
+#[derive(Default)]
+struct Idle(Mutex<Vec<Part>>);
 
-    /// Overwrites the idle buffers.
-    pub fn wipe(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(|bytes| bytes.zeroize());
+/// The memory of one buffer, and how much of it may hold plaintext: only that is overwritten, or the end of a session would
+/// cost what all the others have read.
+struct Part {
+    bytes: Box<[u8]>,
+    used: usize,
+}
+
+impl Part {
+    fn wipe(&mut self) {
+        self.bytes.get_mut(..self.used).unwrap_or_default().zeroize();
+        self.used = 0;
     }
 }
 
-impl Drop for Buffers {
+impl Drop for Part {
     fn drop(&mut self) {
         self.wipe();
     }
 }
 
-/// One buffer in use; it goes back when dropped.
-pub struct Buffer<'a> {
-    bytes: Box<[u8]>,
-    home: &'a Buffers,
-}
-
-impl Buffer<'_> {
-    /// Its bytes, whatever the last read left in them.
-    pub fn bytes(&mut self) -> &mut [u8] {
-        &mut self.bytes
+impl Idle {
+    fn lock(&self) -> MutexGuard<'_, Vec<Part>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Buffer<'_> {
+impl Buffers {
+    /// A buffer of [`MAX_READ_BYTES`], from the idle ones when there is one.
+    pub fn take(&self) -> Buffer {
+        let idle = self.0.lock().pop();
+        let part = idle.unwrap_or_else(|| Part { bytes: vec![0; MAX_READ_BYTES as usize].into(), used: 0 });
+        Buffer { part: Some(part), home: Arc::clone(&self.0) }
+    }
+
+    /// Overwrites the idle buffers.
+    pub fn wipe(&self) {
+        self.0.lock().iter_mut().for_each(Part::wipe);
+    }
+}
+
+/// One buffer in use; it goes back when dropped.
+pub struct Buffer {
+    /// Absent only while it goes back.
+    part: Option<Part>,
+    home: Arc<Idle>,
+}
+
+impl Buffer {
+    /// Its first `length` bytes, at most all, to be filled: whatever the last read left in them.
+    pub fn room(&mut self, length: usize) -> &mut [u8] {
+        let Some(part) = &mut self.part else { return Default::default() };
+        let length = length.min(part.bytes.len());
+        part.used = part.used.max(length);
+        part.bytes.get_mut(..length).unwrap_or_default()
+    }
+
+    /// Its first `length` bytes.
+    pub fn filled(&self, length: usize) -> &[u8] {
+        self.part.as_ref().and_then(|part| part.bytes.get(..length)).unwrap_or_default()
+    }
+
+    /// Overwrites it.
+    pub fn wipe(&mut self) {
+        self.part.iter_mut().for_each(Part::wipe);
+    }
+}
+
+impl Drop for Buffer {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        self.home.0.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+        self.home.lock().extend(self.part.take());
     }
 }

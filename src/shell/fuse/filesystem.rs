@@ -5,7 +5,6 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,9 +14,9 @@ use fuser::{
     IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyXattr, Request,
 };
-use zeroize::Zeroize as _;
 
 use super::FuseEvent;
+use super::ahead;
 use super::buffers::MAX_READ_BYTES;
 use super::served::{Reading, Refusal, Served};
 use super::shared::Shared;
@@ -112,17 +111,13 @@ struct Read {
 
 /// Fills, grants and answers an admitted read. Waits for the disk.
 fn answer(shared: &Shared, mut reading: Reading, Read { offset, size_bytes }: Read) {
-    // Given back before `reading` ends: an end that waits for the read can wipe this buffer.
-    let mut buffer = shared.buffers.take();
     let wanted = usize::try_from(size_bytes.min(MAX_READ_BYTES)).unwrap_or(0);
-    let bytes = buffer.bytes().get_mut(..wanted).unwrap_or_default();
-    // A panic here would end this thread of the mount; it is a failure of this read alone.
-    let filled = catch_unwind(AssertUnwindSafe(|| reading.fill(offset, bytes)))
-        .unwrap_or_else(|_| Err(io::Error::other("reading the recording failed inside the program")));
+    // Given back before `reading` ends: an end that waits for the read can wipe this buffer.
+    let (mut buffer, filled) = ahead::fill(shared, &reading, offset, wanted);
     let length = match filled {
         Ok(length) => length,
         Err(error) => {
-            bytes.zeroize();
+            buffer.wipe();
             let session = reading.served().session;
             if reading.served().is_first_damage() {
                 (shared.events)(FuseEvent::DamagedRead { session, offset, error });
@@ -131,10 +126,10 @@ fn answer(shared: &Shared, mut reading: Reading, Read { offset, size_bytes }: Re
             return reading.fail(Errno::EIO);
         }
     };
-    match reading.grant(offset, length, &(shared.clock)()) {
-        Ok(reply) => reply.data(bytes.get(..length).unwrap_or_default()),
+    let reply = match reading.grant(offset, length, &(shared.clock)()) {
+        Ok(reply) => reply,
         Err(refusal) => {
-            bytes.zeroize();
+            buffer.wipe();
             let served = reading.served();
             match refusal {
                 Refusal::Expired { first: true } => (shared.events)(FuseEvent::Expired(served.session)),
@@ -145,10 +140,18 @@ fn answer(shared: &Shared, mut reading: Reading, Read { offset, size_bytes }: Re
                 }
                 _ => {}
             }
-            reading.fail(Errno::ESTALE);
+            drop(buffer);
+            return reading.fail(Errno::ESTALE);
         }
-    }
+    };
+    // Said before the reply: the next READ may come before this thread goes on.
+    let more = ahead::plan(&reading, offset, length, wanted);
+    reply.data(buffer.filled(length));
     drop(buffer);
+    reading.written();
+    if let Some(more) = more {
+        more.read(shared, &reading);
+    }
 }
 
 impl Filesystem for Archive {

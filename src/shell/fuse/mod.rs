@@ -5,6 +5,7 @@
 //! it), nor hand out a byte before [`FuseMount::arm`] (invariant 1), nor one that is not accounted for (invariant 9).
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod buffers;
 mod detached;
 mod filesystem;

@@ -14,6 +14,7 @@ use fuser::{Errno, ReplyData};
 use crate::core::ids::SessionId;
 use crate::core::time::{Moment, Timestamp};
 
+use super::ahead::Ahead;
 use super::meter::Meter;
 use super::ranges::Ranges;
 use super::{Plaintext, Serving, Usage};
@@ -67,6 +68,8 @@ pub struct Served {
     pub size_bytes: u64,
     /// False for `mode=stream`.
     pub seekable: bool,
+    /// What was decrypted before it is asked for.
+    pub ahead: Ahead,
     state: Mutex<State>,
     quiet: Condvar,
 }
@@ -105,6 +108,7 @@ impl Served {
             owner_uid: serving.owner_uid,
             size_bytes: content.len_bytes(),
             seekable: serving.seekable,
+            ahead: Ahead::default(),
             state: Mutex::new(State {
                 phase: Phase::Prepared,
                 until: serving.until,
@@ -240,6 +244,7 @@ impl Served {
         let content = state.content.take();
         let pending = std::mem::take(&mut state.pending);
         drop(state);
+        self.ahead.end();
         for (_, reply) in pending {
             reply.error(Errno::ESTALE);
         }
@@ -296,8 +301,14 @@ pub struct Reading {
 
 impl Reading {
     /// Whose it is.
-    pub fn served(&self) -> &Served {
+    pub fn served(&self) -> &Arc<Served> {
         &self.served
+    }
+
+    /// How many bytes a read of `wanted` at `offset` gives.
+    pub fn length_at(&self, offset: u64, wanted: usize) -> usize {
+        let left = self.served.size_bytes.saturating_sub(offset);
+        usize::try_from(left).unwrap_or(usize::MAX).min(wanted)
     }
 
     /// Whether the end of the session has answered it.
@@ -313,6 +324,17 @@ impl Reading {
         }
     }
 
+    /// The reply was written: the end of the session need not wait for it.
+    pub fn written(&mut self) {
+        if std::mem::take(&mut self.granted) {
+            let mut state = self.served.lock();
+            state.writing = state.writing.saturating_sub(1);
+            if state.writing == 0 {
+                self.served.quiet.notify_all();
+            }
+        }
+    }
+
     fn take_reply(&self, state: &mut State) -> Option<ReplyData> {
         let at = state.pending.iter().position(|(number, _)| *number == self.number)?;
         Some(state.pending.swap_remove(at).1)
@@ -321,8 +343,7 @@ impl Reading {
     /// Reads from `offset` until `buffer` is full or the recording ends; gives the number of bytes.
     pub fn fill(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
         let Some(content) = &self.content else { return Ok(0) };
-        let left = usize::try_from(self.served.size_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let wanted = left.min(buffer.len());
+        let wanted = self.length_at(offset, buffer.len());
         let mut filled = 0usize;
         while filled < wanted {
             let Some(rest) = buffer.get_mut(filled..wanted) else { break };

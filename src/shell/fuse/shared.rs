@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::core::ids::SessionId;
 use crate::core::time::Moment;
 
+use super::ahead::Holders;
 use super::buffers::Buffers;
 use super::helpers::Helpers;
 use super::served::Served;
@@ -24,6 +25,8 @@ pub struct Shared {
     pub clock: Box<dyn Fn() -> Moment + Send + Sync>,
     /// Buffers for replies.
     pub buffers: Buffers,
+    /// The sessions that read ahead.
+    pub ahead: Holders,
     /// Which threads of the mount may read the disk now.
     pub turns: Turns,
     /// Threads for reads that would keep the mount waiting.
@@ -58,6 +61,7 @@ impl Shared {
             events,
             clock,
             buffers: Buffers::default(),
+            ahead: Holders::default(),
             turns: Turns::new(readers),
             helpers: Arc::default(),
             stopping: AtomicBool::new(false),

@@ -1,13 +1,14 @@
 //! Reading a sealed recording at any offset.
 //!
-//! Owns the open file, its key, and the last chunk that was read in part. Dropping the reader wipes key and chunks.
+//! Owns the open file, its key, and the chunks that were last read in part. Dropping the reader wipes key and chunks.
 //! Every byte given out has been authenticated. Invariant 10: damage is an error that names file and offset.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
@@ -30,15 +31,15 @@ pub struct SealedReader {
     layout: Layout,
     opener: ChunkOpener,
     trailer: Trailer,
-    cache: Mutex<Cached>,
+    kept: Mutex<Kept>,
     buffers: Buffers,
 }
 
-/// The chunk that was last read in part, so that small reads in sequence decrypt it once.
-struct Cached {
-    index: Option<u64>,
-    plain: Zeroizing<Vec<u8>>,
-}
+/// Chunks kept for further small reads: a player goes back and forth between picture, sound and index.
+const KEPT_CHUNKS: usize = 4;
+
+/// The chunks that were last read in part, the latest at the end: small reads decrypt a chunk once.
+type Kept = VecDeque<(u64, Zeroizing<Vec<u8>>)>;
 
 /// Buffers used again, at most two for each thread that reads at the same time: making and wiping 64 KiB for every
 /// small read would cost as much as decrypting it.
@@ -79,7 +80,7 @@ impl SealedReader {
             layout: footer.layout,
             opener,
             trailer,
-            cache: Mutex::new(Cached { index: None, plain: Zeroizing::default() }),
+            kept: Mutex::default(),
             buffers: Buffers::default(),
         };
         if reader.is_empty() {
@@ -128,22 +129,31 @@ impl SealedReader {
     }
 
     fn copy_from_chunk(&self, index: u64, within: usize, out: &mut [u8]) -> Result<(), ObjectError> {
-        if copy(&self.cached(), index, within, out) {
+        if copy_kept(&mut self.kept(), index, within, out) {
             return Ok(());
         }
         // Opened without the lock: other threads read other chunks meanwhile.
         let held = self.layout.plain_range(index);
         let mut plain = self.buffers.take(usize_of(held.end - held.start));
         self.open_chunk(index, &mut plain)?;
-        let chunk = Cached { index: Some(index), plain };
-        copy(&chunk, index, within, out);
-        let replaced = std::mem::replace(&mut *self.cached(), chunk);
-        self.buffers.give(replaced.plain);
+        if let Some(bytes) = plain.get(within..).and_then(|rest| rest.get(..out.len())) {
+            out.copy_from_slice(bytes);
+        }
+        let mut kept = self.kept();
+        // Another thread may have been as quick.
+        if !kept.iter().any(|(at, _)| *at == index) {
+            kept.push_back((index, plain));
+        }
+        let oldest = if kept.len() > KEPT_CHUNKS { kept.pop_front() } else { None };
+        drop(kept);
+        if let Some((_, plain)) = oldest {
+            self.buffers.give(plain);
+        }
         Ok(())
     }
 
-    fn cached(&self) -> std::sync::MutexGuard<'_, Cached> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Decrypts the whole chunk `index` into `out`, which has exactly its length.
@@ -159,16 +169,15 @@ impl SealedReader {
     }
 }
 
-/// Copies from `cached` if it is chunk `index`.
-fn copy(cached: &Cached, index: u64, within: usize, out: &mut [u8]) -> bool {
-    let found = (cached.index == Some(index)).then(|| cached.plain.get(within..)).flatten();
-    match found.and_then(|rest| rest.get(..out.len())) {
-        Some(bytes) => {
-            out.copy_from_slice(bytes);
-            true
-        }
-        None => false,
+/// Copies from chunk `index` if it is kept.
+fn copy_kept(kept: &mut Kept, index: u64, within: usize, out: &mut [u8]) -> bool {
+    let Some(at) = kept.iter().rposition(|(kept, _)| *kept == index) else { return false };
+    let bytes = kept.get(at).and_then(|(_, plain)| plain.get(within..)?.get(..out.len()));
+    let found = bytes.map(|bytes| out.copy_from_slice(bytes)).is_some();
+    if let Some(latest) = kept.remove(at) {
+        kept.push_back(latest);
     }
+    found
 }
 
 fn open_file(path: &Path) -> Result<File, ObjectError> {

@@ -98,6 +98,76 @@ fn every_length_around_a_chunk_and_a_piece_comes_back() {
     }
 }
 
+/// Gives what it has in parts of any length, now and then nothing but `Interrupted`.
+struct Parts<'a>(&'a [u8], usize);
+
+impl io::Read for Parts<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.1 = (self.1 * 31 + 7) % 100_003;
+        if self.1 % 13 == 0 {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let count = (self.1 + 1).min(out.len()).min(self.0.len());
+        let (part, rest) = self.0.split_at(count);
+        out[..count].copy_from_slice(part);
+        self.0 = rest;
+        Ok(count)
+    }
+}
+
+#[test]
+fn a_recording_of_several_stretches_that_comes_in_parts_is_sealed_whole() {
+    let (store, plain) = (Store::new(), noise((35 << 20) + 777));
+    let sealer = ChunkSealer::new(&store.secret, Header { id: ID });
+    let staged = store.store.seal(Parts(&plain, 1), sealer, trailer).unwrap();
+    let mut sha256 = BulkSha256::new();
+    sha256.update(&plain);
+    assert_eq!((staged.sha256(), staged.plain_bytes()), (sha256.finish(), plain.len() as u64));
+    staged.link().unwrap();
+    assert!(store.read_all().unwrap() == plain);
+}
+
+#[test]
+fn inv6_whichever_call_fails_while_sealing_nothing_is_left() {
+    use crate::shell::disk::fault::{Mode, watch};
+    let (store, plain) = (Store::new(), noise((17 << 20) + 5));
+    let faults = watch(&store.store.dir);
+    for mode in [Mode::Refused, Mode::DoneButFailed, Mode::Short] {
+        let mut failures = 0;
+        for nth in (1..).step_by(7) {
+            faults.plan(nth, mode);
+            let sealer = ChunkSealer::new(&Secret::generate().unwrap(), Header { id: ID });
+            let sealed = store.store.seal(&plain[..], sealer, trailer);
+            match faults.clear() {
+                Some(_) => failures += u64::from(sealed.is_err()),
+                None => {
+                    assert!(sealed.is_ok());
+                    // Writing 35 pieces, reading them back, syncing twice, cutting.
+                    assert!(failures >= 10 && failures == nth / 7, "{failures} of {nth}");
+                    break;
+                }
+            }
+            drop(sealed);
+            assert_eq!(store.store.list().count(), 0, "call {nth}");
+        }
+    }
+}
+
+#[test]
+fn a_source_that_panics_fails_its_own_sealing_alone() {
+    struct Panics;
+    impl io::Read for Panics {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            panic!("as the test wants it")
+        }
+    }
+    let store = Store::new();
+    let sealer = ChunkSealer::new(&store.secret, Header { id: ID });
+    let source = io::Read::chain(&[1_u8; 3_000_000][..], Panics);
+    assert!(matches!(store.store.seal(source, sealer, trailer), Err(ObjectError::Source(_))));
+    assert_eq!(store.store.list().count(), 0);
+}
+
 #[test]
 fn small_reads_in_sequence_from_many_threads_agree() {
     let (store, plain) = (Store::new(), noise(5 * CHUNK_BYTES + 77));
