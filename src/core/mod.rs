@@ -13,5 +13,6 @@ pub mod policy;
 pub mod refusal;
 pub mod register;
 pub mod retention;
+pub mod scrub;
 pub mod state;
 pub mod time;

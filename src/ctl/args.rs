@@ -61,6 +61,9 @@ pub enum Command {
     /// The signed record of every access
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// The sealed recordings and their keys
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 /// `init`.
@@ -195,6 +198,30 @@ pub enum PolicyCommand {
         #[arg(default_value = "/etc/greffier", value_name = "DIR|FILE")]
         path: PathBuf,
     },
+}
+
+/// `store …`.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Read every recording and key from the disk and compare them with the ledger; goes on where the last one was ended
+    Scrub(ScrubArgs),
+}
+
+/// `store scrub`.
+#[derive(Debug, Args)]
+pub struct ScrubArgs {
+    /// Read at most so many MiB a second; 0 without a limit [default: rate_mib_s of the configuration]
+    #[arg(long, value_name = "MIB")]
+    pub rate: Option<u64>,
+    /// Read this recording alone
+    #[arg(long, value_name = "ID")]
+    pub recording: Option<RecordingId>,
+    /// Begin anew, wherever the last one was ended
+    #[arg(long, conflicts_with = "recording")]
+    pub restart: bool,
+    /// End the scrub that runs
+    #[arg(long, conflicts_with_all = ["rate", "recording", "restart"])]
+    pub cancel: bool,
 }
 
 /// `ledger …`.

@@ -16,6 +16,7 @@ mod recordings;
 mod replace;
 mod retention;
 mod service;
+mod store;
 mod tree;
 #[cfg(feature = "witness")]
 mod witness;
@@ -24,7 +25,7 @@ use zbus::Connection;
 
 use crate::shell::bus::client::{ANSWER, Failure, LONG_ANSWER, connect};
 use crate::shell::terminal::{self, Form};
-use args::{Cli, Command, HoldCommand, LedgerCommand, PolicyCommand, RetentionCommand};
+use args::{Cli, Command, HoldCommand, LedgerCommand, PolicyCommand, RetentionCommand, StoreCommand};
 
 /// Runs one command. `bus_from_environment` is used where `--bus` is absent. The exit code of design §12.
 pub fn run(cli: Cli, bus_from_environment: Option<String>) -> u8 {
@@ -103,6 +104,7 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
         Command::Ledger(LedgerCommand::Export { dir, with_details }) => {
             export::export(bus, form, &dir, with_details).await
         }
+        Command::Store(StoreCommand::Scrub(args)) => store::scrub(bus, form, &args).await,
         Command::Ledger(LedgerCommand::Publish { dir, .. }) => publish::publish(bus, form, &dir).await,
         // Handled without the service, above.
         #[cfg(feature = "witness")]

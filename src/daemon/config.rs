@@ -42,6 +42,9 @@ pub struct Config {
     /// The ledger.
     #[serde(default)]
     pub ledger: Ledger,
+    /// Reading the whole store.
+    #[serde(default)]
+    pub scrub: Scrub,
 }
 
 /// `[bus]`
@@ -95,6 +98,20 @@ impl Default for Limits {
             refused_keep: period("P7D", 7 * 86_400),
             min_free_bytes: 1 << 30,
         }
+    }
+}
+
+/// `[scrub]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scrub {
+    /// How fast `store scrub` reads where its caller does not say, in MiB a second; 0 is without a limit.
+    pub rate_mib_s: u64,
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Self { rate_mib_s: 32 }
     }
 }
 

@@ -28,8 +28,10 @@ pub enum Part {
     Purge,
     /// The catalogue cannot be used.
     Catalogue,
-    /// A recording is damaged.
+    /// A recording is damaged, or could not be destroyed.
     Store,
+    /// Recordings are marked as damaged in the ledger.
+    Damage,
     /// Details of the ledger could not be destroyed.
     Details,
     /// The epoch key could not be changed.

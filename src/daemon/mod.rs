@@ -23,6 +23,7 @@ mod recover;
 mod rekey;
 mod run;
 mod seal;
+mod scrub;
 mod search;
 mod serve;
 mod service;

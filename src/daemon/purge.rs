@@ -216,6 +216,8 @@ impl Service {
     pub(super) fn destroy(&self, order: Recorded<PurgeOrder>) -> Result<(), Refusal> {
         let PurgeOrder { recording: id, source, done } = order.into_value();
         let subject = Subject::recording(id, source);
+        // Planned by an entry, so it is not taken up again: no copy of the key stays in memory.
+        self.scrubs.leave(id);
         let destroyed = self
             .slots
             .destroy(SlotKind::Data, id.as_bytes())

@@ -13,5 +13,7 @@ pub(crate) mod fault;
 pub mod ledger_files;
 pub mod lock;
 pub mod object;
+#[cfg(feature = "daemon")]
+pub mod scrub_place;
 pub mod slots;
 pub mod statedir;

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use super::durable::{DiskError, make_dir, sync_dir};
 use crate::core::ids::RecordingId;
 
+mod check;
 mod read;
 mod seal;
+pub use check::{CheckError, Whole};
 pub use read::SealedReader;
 pub use seal::StagedObject;
 

@@ -26,7 +26,9 @@ use super::durable::{DiskError, create_new_durable};
 use crate::core::format::slot::{SLOT_BYTES, Slot, SlotBytes, SlotId, SlotKind};
 use crate::shell::crypt::{MasterKey, Secret};
 
+mod check;
 mod pair;
+pub use check::SlotCheck;
 use pair::{Pair, Side};
 
 /// Why a slot cannot be used.
