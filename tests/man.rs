@@ -75,7 +75,7 @@ fn camel(name: &str) -> String {
 fn greffier_bus_7_has_every_method_property_and_signal_and_no_other() {
     let page = page("greffier-bus.7");
     let mut in_code = Names::new();
-    for file in ["ledger", "manager", "recordings", "retention"] {
+    for file in ["ledger", "manager", "recordings", "retention", "scrub"] {
         let text = source(&format!("src/shell/bus/interfaces/{file}.rs"));
         for block in text.split("#[zbus::interface(name = \"").skip(1) {
             let block = block.split("\n}\n").next().unwrap();
@@ -125,6 +125,8 @@ fn greffier_bus_7_has_every_key_where_it_belongs_and_no_other() {
         ("Lift", &["lift_request"]),
         ("Read", &["read_request"]),
         ("Status", &["status"]),
+        ("Scrub", &["scrub_request"]),
+        ("Findings", &["scrub_finding"]),
     ] {
         let section = between(&page, &format!("\n\\fB{method}\\fP("), "\n\\fB");
         let section = section.split("\n.SS ").next().unwrap().split("\n.SH ").next().unwrap();

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod doctor;
 pub mod event;
 pub mod format;
 pub mod ids;

@@ -34,7 +34,7 @@ const EXIT_CODES: &str =
 pub enum Command {
     /// Set up a new archive: directories, keys, configuration (as root, without the service)
     Init(InitArgs),
-    /// Look at the archive while the service is stopped (as root)
+    /// Look at everything around the archive, and say what is wrong and what to do (as root)
     Doctor(DoctorArgs),
     /// Say whether the service is ready, and if not, why
     Status,

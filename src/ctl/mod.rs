@@ -34,7 +34,7 @@ pub fn run(cli: Cli, bus_from_environment: Option<String>) -> u8 {
     let bus = bus.or(bus_from_environment);
     let result = match command {
         Command::Init(args) => init::init(&args, form, bus.as_deref()),
-        Command::Doctor(args) => doctor::doctor(&args, form),
+        Command::Doctor(args) => doctor::doctor(&args, form, bus.as_deref()),
         Command::Policy(PolicyCommand::Check { path }) => policy::check(&path, form),
         Command::Ledger(LedgerCommand::Publish { dir, cosigned: Some(file), policy }) => {
             publish::cosigned(form, &dir, &file, policy.as_deref())

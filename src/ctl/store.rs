@@ -73,7 +73,8 @@ impl Numbers {
     /// One line for a terminal.
     #[expect(clippy::cast_precision_loss, reason = "shown to a tenth")]
     fn bar(&self) -> String {
-        let done = if self.bytes_total == 0 { 1.0 } else { (self.bytes as f64 / self.bytes_total as f64).min(1.0) };
+        let done =
+            if self.bytes_total == 0 { 1.0 } else { (self.bytes as f64 / self.bytes_total as f64).min(1.0) };
         let filled = (0..24).map(|i| if f64::from(i) < done * 24.0 { '#' } else { '-' });
         let left = match self.rate {
             0 => String::new(),
@@ -151,10 +152,14 @@ async fn finish(bus: &Connection, form: Form, last: &Numbers, one: bool) -> Resu
         last.recordings, last.keys, last.damaged, last.repaired, last.unread
     );
     if early {
-        eprintln!("It may have ended before all was read: greffierctl store scrub goes on; the ledger says why it ended.");
+        eprintln!(
+            "It may have ended before all was read: greffierctl store scrub goes on; the ledger says why it ended."
+        );
     }
     if last.damaged > 0 {
-        eprintln!("The journal names file and offset. Put what is damaged back from a backup, then run this again.");
+        eprintln!(
+            "The journal names file and offset. Put what is damaged back from a backup, then run this again."
+        );
     }
     Ok(u8::from(last.damaged + last.unread > 0))
 }

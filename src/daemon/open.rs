@@ -126,7 +126,9 @@ impl Service {
         // Whoever will be refused does not make the daemon open an object; the answer itself is decided below.
         let foreseen = question.decide(&self.policy_in_force(), &self.house, self.clock.now().time);
         let prepared = match foreseen {
-            Decision::Allow(_) if !crowded && damage.is_some() => damage.map(|it| Err(PrepareError::Known(it))),
+            Decision::Allow(_) if !crowded && damage.is_some() => {
+                damage.map(|it| Err(PrepareError::Known(it)))
+            }
             Decision::Allow(permit) if !crowded => {
                 Some(self.clone().prepare(session, permit, question.request.stream).await)
             }
@@ -348,7 +350,9 @@ fn refused_because(rule: &'static str, kind: DenialKind, why: &str) -> Denial {
 enum PrepareError {
     NoMount,
     Mount(String),
-    Damaged { harm: Harm },
+    Damaged {
+        harm: Harm,
+    },
     /// The ledger says so already: it is not looked at again, and no second entry says it.
     Known(Damage),
 }

@@ -288,7 +288,8 @@ impl Service {
                     let what = [("what", "object-damaged")];
                     journal::record(log::Level::Error, message_id::STORE_DAMAGED, &message, &what);
                     if let Some(live) = self.sessions.get(&session) {
-                        let damage = StoreDamaged { what: "object-damaged".into(), offset: Some(offset), count: None };
+                        let damage =
+                            StoreDamaged { what: "object-damaged".into(), offset: Some(offset), count: None };
                         let subject = Subject::recording(live.recording, live.source);
                         let draft = Draft::fact(Event::StoreDamaged(damage)).about(subject);
                         let _logged = self.ledger.record(move |_| Ok(Proposal::new(draft, ()))).await;

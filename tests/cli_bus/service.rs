@@ -84,7 +84,15 @@ impl Fake {
             }
         }
         let (head, vkey) = (sign(entries, &tree), key(&log).to_string());
-        Self { asked: Mutex::default(), media: media.to_owned(), ledger, epochs, head, vkey, scrub: Mutex::default() }
+        Self {
+            asked: Mutex::default(),
+            media: media.to_owned(),
+            ledger,
+            epochs,
+            head,
+            vkey,
+            scrub: Mutex::default(),
+        }
     }
 
     fn tile(&self, tile: TileAt) -> Result<Vec<Hash>, std::convert::Infallible> {

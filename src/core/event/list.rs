@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use super::data::{
     Because, DetailsDestroyed, HoldLifted, HoldPlaced, LedgerCreated, LedgerHeartbeat, LedgerProved,
     LedgerRead, LedgerRecovered, LedgerRekeyed, LedgerRestored, LedgerStarted, LedgerStopped, Nothing,
-    Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched, SourceFacts, StoreDamaged,
-    StoreScrubbed, Usage,
+    Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched, SourceFacts, StoreDamaged, StoreScrubbed,
+    Usage,
 };
 
 /// Whether an event carries a detail.

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn inv5_an_object_is_what_its_entry_says_in_every_fact() {
-        let of = |trailer: &Trailer, sha256, bytes| differs(&entry(), &ObjectFacts { trailer, sha256, bytes });
+        let of =
+            |trailer: &Trailer, sha256, bytes| differs(&entry(), &ObjectFacts { trailer, sha256, bytes });
         let same = Digest([3; 32]);
         assert_eq!(of(&trailer(), same, 5), None);
         let later = "2026-05-12T10:00:01Z".parse().unwrap();

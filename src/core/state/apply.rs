@@ -85,7 +85,9 @@ impl State {
             | Event::AccessSearched(_)
             | Event::AccessRefusedMany(_)
             | Event::GuardForeignAccess(_) => Ok(()),
-            Event::StoreDamaged(damaged) => self.set(|state| state.mark_damaged(record.seq, subject, damaged)),
+            Event::StoreDamaged(damaged) => {
+                self.set(|state| state.mark_damaged(record.seq, subject, damaged))
+            }
             // Read whole and sound: what was put back from a backup can be used again.
             Event::StoreScrubbed(scrubbed) if record.outcome == Outcome::Done && scrubbed.damaged == 0 => {
                 self.set(|state| {

@@ -14,6 +14,7 @@ use crate::core::ledger::restore::{KnownHead, Outside};
 use crate::core::ledger::tail::{self, TailError, TailHeader};
 use crate::core::ledger::tile::{MAX_BUNDLE_BYTES, TileError, entries_path, parse_bundle};
 use crate::core::ledger::tree::Frontier;
+use crate::core::time::Timestamp;
 use crate::shell::disk::ledger_files::{LedgerDir, read_bounded};
 
 /// Entries in a bundle.
@@ -25,6 +26,10 @@ pub struct Found {
     pub here: KnownHead,
     /// What tells of it from outside.
     pub outside: Outside,
+    /// When its last entry was written.
+    pub last: Option<Timestamp>,
+    /// Entries that the second copy of the checkpoint knows.
+    pub second_entries: Option<u64>,
     /// Sizes in `checkpoints/` beyond the ledger.
     pub kept_beyond: Vec<u64>,
 }
@@ -93,9 +98,12 @@ pub fn look(dir: &Path, second_place: &Path) -> Result<Found, LookError> {
     }
     // Nothing counts as acknowledged here: what is known from outside is what this is to judge.
     let recovered = tail::recover(&bytes, &epochs, 0)?;
+    let mut last = None;
     for entry in &recovered.entries {
         walk.push(entry.line);
+        last = Some(entry.line);
     }
+    let last = last.and_then(|line| Some(Entry::parse(line).ok()?.time));
     let here = KnownHead { size: walk.tree.size(), root: walk.tree.root() };
     let mut bundles = header.base.size() / BUNDLE;
     while files.path(&entries_path(bundles, None)).try_exists().map_err(failed("tile/entries"))? {
@@ -103,6 +111,8 @@ pub fn look(dir: &Path, second_place: &Path) -> Result<Found, LookError> {
     }
     Ok(Found {
         here,
+        last,
+        second_entries: second.map(|second| second.size),
         outside: Outside {
             second: second.map(|second| (second, walk.had_second)),
             kept: largest,

@@ -112,7 +112,10 @@ impl Scrubs {
             return None;
         }
         let number = now.progress.number + 1;
-        *now = Now { progress: ScrubProgress { number, running: true, ..ScrubProgress::default() }, ..Now::default() };
+        *now = Now {
+            progress: ScrubProgress { number, running: true, ..ScrubProgress::default() },
+            ..Now::default()
+        };
         self.running.send_replace(true);
         Some(Turn(self.clone()))
     }
@@ -210,7 +213,11 @@ mod tests {
         drop(turn);
         assert!(!scrubs.end(End::Cancelled), "none runs");
         let turn = scrubs.begin().unwrap();
-        assert_eq!((scrubs.must_end(), scrubs.progress().number), (None, 2), "the last order is not for this one");
+        assert_eq!(
+            (scrubs.must_end(), scrubs.progress().number),
+            (None, 2),
+            "the last order is not for this one"
+        );
         assert!(scrubs.end(End::Cancelled) && scrubs.end(End::ServiceStopped));
         assert_eq!(scrubs.must_end(), Some(End::Cancelled), "the first order is the reason");
         drop(turn);

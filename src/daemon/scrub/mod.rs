@@ -91,7 +91,8 @@ impl Service {
                         let denial = Denial {
                             rule: RuleId::builtin("scrub"),
                             kind: DenialKind::Conflict,
-                            sentence: "Refused by rule builtin.scrub: the store is being read already.".into(),
+                            sentence: "Refused by rule builtin.scrub: the store is being read already."
+                                .into(),
                         };
                         person.refused(desk, Verb::Administer, denial, draft)
                     }
@@ -155,7 +156,8 @@ impl Service {
         if damaged == 0 {
             return self.health.mend(Part::Damage);
         }
-        let (are, their) = if damaged == 1 { ("recording is", "its object") } else { ("recordings are", "their objects") };
+        let (are, their) =
+            if damaged == 1 { ("recording is", "its object") } else { ("recordings are", "their objects") };
         self.health.degrade(
             Part::Damage,
             format!(
@@ -171,7 +173,10 @@ impl Service {
             return None;
         }
         scrub_place::load(&self.config.state_dir).unwrap_or_else(|error| {
-            log::warn!("the place of the last scrub is lost, it begins anew: {}", super::errors::chain(&error));
+            log::warn!(
+                "the place of the last scrub is lost, it begins anew: {}",
+                super::errors::chain(&error)
+            );
             None
         })
     }

@@ -51,8 +51,7 @@ impl Service {
     pub(super) fn scrub(&self, order: &Order, turn: Turn) {
         let going_on = self.place_to_go_on(order);
         let mut place = going_on.clone().unwrap_or_else(|| Place::start(self.clock.now().time));
-        let mut run =
-            Run { service: self, pace: Pace::new(order.bytes_per_s, MIB), counts: place.counts };
+        let mut run = Run { service: self, pace: Pace::new(order.bytes_per_s, MIB), counts: place.counts };
         self.scrubs.show(|shown| {
             shown.counts = run.counts;
             shown.bytes_per_s = order.bytes_per_s;
@@ -74,7 +73,10 @@ impl Service {
             Ok(entry) if end == End::Complete && order.only.is_none() => {
                 log::info!(entry; "the store was read: {} recordings, {} damaged", run.counts.recordings, run.counts.damaged);
                 if let Err(error) = scrub_place::forget(&self.config.state_dir) {
-                    log::warn!("the place of the scrub stays, the next one reads its end again: {}", chain(&error));
+                    log::warn!(
+                        "the place of the scrub stays, the next one reads its end again: {}",
+                        chain(&error)
+                    );
                 }
             }
             Ok(_) => {}
@@ -130,7 +132,8 @@ impl Run<'_> {
             done?;
             if let Some(end) = service.scrubs.must_end() {
                 // Read in part: it does not count, and is read again.
-                let found = self.counts.damaged > before.damaged || self.counts.recordings > before.recordings;
+                let found =
+                    self.counts.damaged > before.damaged || self.counts.recordings > before.recordings;
                 if !found {
                     // A copy that was repaired is so for good.
                     self.counts = Counts { repaired: self.counts.repaired, ..before };
@@ -229,7 +232,9 @@ impl Run<'_> {
             Ok(SlotCheck::Gone) => return Ok(()),
             // A data key is judged with its recording; another that is lost is said here.
             Ok(SlotCheck::Lost) if kind != SlotKind::Data => {
-                log::error!("a key that is not a recording's ({kind:?}) opens in neither copy: restore keys/ from a backup");
+                log::error!(
+                    "a key that is not a recording's ({kind:?}) opens in neither copy: restore keys/ from a backup"
+                );
                 self.counts.unread += 1;
                 return Ok(());
             }
@@ -266,7 +271,11 @@ impl Run<'_> {
             SlotKind::Data => Subject { recording: Some(recording), source, ..Subject::default() },
             _ => Subject::default(),
         };
-        let words = format!("{} at offset {} did not open; written again from its other copy", half.path.display(), half.offset);
+        let words = format!(
+            "{} at offset {} did not open; written again from its other copy",
+            half.path.display(),
+            half.offset
+        );
         self.say(subject.recording, Harm::KeyCopy, Some(half.offset), &words);
         let damaged =
             StoreDamaged { what: Harm::KeyCopy.as_str().into(), offset: Some(half.offset), count: None };

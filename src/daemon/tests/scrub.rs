@@ -139,7 +139,10 @@ fn inv10_harm_in_each_part_of_an_object_is_found_marked_and_taken_back_when_it_i
 
             assert!(archive.described_as_damaged(id).await, "{part}");
             let condition = archive.service.health.condition();
-            assert!(condition.state == "degraded" && condition.why.contains("1 recording is damaged"), "{condition:?}");
+            assert!(
+                condition.state == "degraded" && condition.why.contains("1 recording is damaged"),
+                "{condition:?}"
+            );
             let harms = archive.harms().len();
             let asked = OpenRequest { reason: "incident".into(), ..OpenRequest::default() };
             let refused = archive.service.open_recording(games(), id.to_string(), asked).await.unwrap_err();
@@ -173,7 +176,11 @@ fn objects_that_were_swapped_or_belong_to_another_time_are_found() {
         assert_eq!(archive.scrub(None).await.counts.damaged, 0);
         assert!(!archive.described_as_damaged(one).await && !archive.described_as_damaged(two).await);
         let sound = archive.all().into_iter().filter(|it| it.event.name() == "store.scrubbed");
-        assert_eq!(sound.filter(|it| it.subject.recording.is_some()).count(), 2, "each is said to be sound again");
+        assert_eq!(
+            sound.filter(|it| it.subject.recording.is_some()).count(),
+            2,
+            "each is said to be sound again"
+        );
 
         // The ledger says otherwise: an object that opens under its key and is not what was sealed.
         let service = archive.service.clone();
@@ -181,7 +188,8 @@ fn objects_that_were_swapped_or_belong_to_another_time_are_found() {
         let id = RecordingId::from_bytes([8; 16]);
         let secret = Secret::generate().unwrap();
         service.slots.create(SlotKind::Data, *id.as_bytes(), &secret).unwrap();
-        let sealer = crate::shell::crypt::ChunkSealer::new(&secret, crate::core::format::header::Header { id });
+        let sealer =
+            crate::shell::crypt::ChunkSealer::new(&secret, crate::core::format::header::Header { id });
         let trailer = crate::core::format::trailer::Trailer {
             v: 1,
             id,

@@ -151,11 +151,16 @@ fn refuse_exposed(path: &Path) -> Result<(), StateDirError> {
     if mode & 0o077 == 0 { Ok(()) } else { Err(StateDirError::Exposed(path.to_owned())) }
 }
 
-fn overwrites_in_place(path: &Path) -> Result<bool, DiskError> {
+/// What `statfs` calls the file system of `path`.
+pub fn magic_of(path: &Path) -> Result<u64, DiskError> {
     let magic = rustix::fs::statfs(path).map_err(DiskError::when("ask for the file system of", path))?.f_type;
     // Magic numbers are 32 bits; the kernel's word is signed and may be wider.
-    let magic = (i128::from(magic) & 0xFFFF_FFFF) as u64;
-    Ok(!NOT_IN_PLACE.contains(&magic) && !journals_data(path)?)
+    Ok((i128::from(magic) & 0xFFFF_FFFF) as u64)
+}
+
+/// Whether the file system of `path` writes changed blocks over the old ones.
+pub fn overwrites_in_place(path: &Path) -> Result<bool, DiskError> {
+    Ok(!NOT_IN_PLACE.contains(&magic_of(path)?) && !journals_data(path)?)
 }
 
 /// Whether ext4 writes data through its journal (`data=journal`), where old blocks stay for a while.

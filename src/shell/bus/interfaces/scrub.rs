@@ -23,8 +23,10 @@ impl<A: Archive> ScrubInterface<A> {
     /// administrators.
     #[zbus(out_args("rows"))]
     async fn findings(&self, #[zbus(header)] header: Header<'_>) -> Result<Vec<Dict>, BusError> {
-        let found =
-            self.0.run(&header, |archive, caller| async move { archive.scrub_findings(caller).await }).await?;
+        let found = self
+            .0
+            .run(&header, |archive, caller| async move { archive.scrub_findings(caller).await })
+            .await?;
         Ok(found.into_iter().map(wire::scrub_finding).collect())
     }
 
