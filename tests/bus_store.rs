@@ -398,7 +398,7 @@ fn a_scrub_that_was_killed_goes_on_and_finds_what_the_medium_lost() {
 
     house.start();
     let object = house.state.join("objects").join(&unread[..2]).join(unread);
-    flip_bit(&object, 500_000, 3);
+    flip_bit(&object, 500_000);
     let technician = house.user("daemon");
     order_scrub(&technician, 0).unwrap();
     until("it is read to its end", || {

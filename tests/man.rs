@@ -168,10 +168,11 @@ fn greffier_toml_5_has_every_key_and_no_other() {
         ("Key", "[key]"),
         ("Limits", "[limits]"),
         ("Ledger", "[ledger]"),
+        ("Scrub", "[scrub]"),
     ] {
         let body = between(&code, &format!("pub struct {structure} {{"), "\n}\n");
         let mut fields = after(body, "    pub ");
-        for table in ["bus", "key", "limits", "ledger"].iter().filter(|_| structure == "Config") {
+        for table in ["bus", "key", "limits", "ledger", "scrub"].iter().filter(|_| structure == "Config") {
             assert!(fields.remove(*table), "{table}");
         }
         assert_eq!(tags(between(keys, &format!("\n.SS {section}"), "\n.SS ")), fields, "{section}");
@@ -206,6 +207,7 @@ fn greffier_toml_5_has_the_defaults_of_the_program() {
         ("rekey", config.ledger.rekey.to_string()),
         ("heartbeat", config.ledger.heartbeat.to_string()),
         ("details_keep", config.ledger.details_keep.to_string()),
+        ("rate_mib_s", config.scrub.rate_mib_s.to_string()),
     ] {
         let text = of(key);
         let said = text.rsplit_once("efault").map_or(text.as_str(), |(_, said)| said);
@@ -300,6 +302,23 @@ fn greffier_ledger_5_has_the_data_keys_of_every_event_and_every_key_of_the_detai
             assert!(detail.split_whitespace().any(named), "DETAIL lacks {key}");
         }
     }
+}
+
+#[test]
+fn greffierctl_1_lists_every_code_of_doctor_with_its_severity() {
+    let page = page("greffierctl.1");
+    let section = between(&page, "\n.SH FINDINGS OF DOCTOR", "\n.SH ");
+    let items: Vec<&str> = section.split("\n.TP\n.B ").skip(1).collect();
+    let listed: Vec<(&str, &str)> = items
+        .iter()
+        .map(|item| {
+            let (code, rest) = item.split_once('\n').unwrap();
+            (code, rest.split(": ").next().unwrap())
+        })
+        .collect();
+    let codes: Vec<(&str, &str)> =
+        greffier::core::doctor::CODES.iter().map(|(code, severity)| (*code, severity.as_str())).collect();
+    assert_eq!(listed, codes);
 }
 
 #[test]

@@ -389,7 +389,7 @@ impl PrepareError {
             }
             Self::Damaged { harm } | Self::Known(Damage { harm, .. }) => match harm {
                 Harm::KeyMissing => {
-                    "The key of this recording is lost. The administrator puts keys/ back from a backup and starts the \
+                    "The key of this recording is damaged in both copies. The administrator puts keys/ back from a backup and starts the \
                      service again."
                 }
                 _ => {

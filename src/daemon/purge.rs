@@ -240,6 +240,9 @@ impl Service {
         }
         let draft = Draft::fact(Event::PurgeDone(done)).about(subject);
         let recorded = self.ledger.record_blocking(move |_| Ok(Proposal::new(draft, ())))?;
+        if self.health.is_degraded(Part::Damage) {
+            self.show_damage();
+        }
         let (id, entry) = (id.to_string(), recorded.entry().to_string());
         journal::record(
             log::Level::Info,

@@ -173,7 +173,7 @@ data! {
     }
     /// `access.searched`.
     Searched {
-        /// `search`, `describe`, `details`, `plan` or `session`.
+        /// `search`, `describe`, `details`, `plan`, `session` or `scrub`.
         what: String,
         /// Sources searched; empty when one recording was asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -281,6 +281,13 @@ data! {
         /// When the reading began, if it went on from an earlier run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         since: Option<Timestamp>,
+    }
+}
+
+impl StoreScrubbed {
+    /// Whether what it is about was read whole, and nothing was wrong with it. The outcome must be `done` besides.
+    pub fn found_sound(&self) -> bool {
+        self.why == "complete" && self.recordings > 0 && self.damaged.saturating_add(self.unread) == 0
     }
 }
 

@@ -89,13 +89,11 @@ impl State {
                 self.set(|state| state.mark_damaged(record.seq, subject, damaged))
             }
             // Read whole and sound: what was put back from a backup can be used again.
-            Event::StoreScrubbed(scrubbed) if record.outcome == Outcome::Done && scrubbed.damaged == 0 => {
-                self.set(|state| {
-                    if let Some(id) = subject.recording {
-                        state.damaged.remove(&id);
-                    }
-                })
-            }
+            Event::StoreScrubbed(scrubbed) if scrubbed.found_sound() => self.set(|state| {
+                if let Some(id) = subject.recording {
+                    state.damaged.remove(&id);
+                }
+            }),
             Event::StoreScrubbed(_) => Ok(()),
         }
     }

@@ -44,6 +44,8 @@ struct Run<'a> {
     service: &'a Service,
     pace: Pace,
     counts: Counts,
+    /// One recording is read: the entry at the end says of it what there is to say.
+    alone: bool,
 }
 
 impl Service {
@@ -51,7 +53,12 @@ impl Service {
     pub(super) fn scrub(&self, order: &Order, turn: Turn) {
         let going_on = self.place_to_go_on(order);
         let mut place = going_on.clone().unwrap_or_else(|| Place::start(self.clock.now().time));
-        let mut run = Run { service: self, pace: Pace::new(order.bytes_per_s, MIB), counts: place.counts };
+        let mut run = Run {
+            service: self,
+            pace: Pace::new(order.bytes_per_s, MIB),
+            counts: place.counts,
+            alone: order.only.is_some(),
+        };
         self.scrubs.show(|shown| {
             shown.counts = run.counts;
             shown.bytes_per_s = order.bytes_per_s;
@@ -206,7 +213,7 @@ impl Run<'_> {
             }
             None => {
                 self.counts.recordings += 1;
-                if marked {
+                if marked && !self.alone {
                     self.record_sound(id)?;
                 }
             }

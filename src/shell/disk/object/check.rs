@@ -190,3 +190,22 @@ impl<'a> Stretch<'a> {
         Ok(array)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn a_medium_that_fails_is_told_from_a_machine_that_does() {
+        // Nothing is mapped at address 0, and the kernel says so with EIO.
+        let path = Path::new("/proc/self/mem");
+        let mut stretch = Stretch::new(DirectFile::from_file(File::open(path).unwrap()), path, 8192);
+        let error = stretch.read(100, 10, &mut |_| true).unwrap_err();
+        assert!(matches!(error, CheckError::Unreadable { offset: 0, .. }), "{error}");
+        let machine = rustix::io::Errno::MFILE.into();
+        assert!(!of_the_medium(&machine));
+        let stopped = stretch.read(5000, 10, &mut |_| false).unwrap_err();
+        assert!(matches!(stopped, CheckError::Stopped), "{stopped}");
+    }
+}
