@@ -177,7 +177,12 @@ fn ledger_facts(state: &StateDir, places: &Places, found: Result<&Found, &look::
     let there = std::fs::read_dir(&catalogue).is_ok_and(|mut entries| entries.next().is_some());
     let position = if there { Catalogue::peek(&catalogue).ok().flatten() } else { None };
     LedgerFacts {
-        unusable: None,
+        unusable: found
+            .contradiction
+            .as_ref()
+            .map(|why| format!("The entries contradict each other: {why}.")),
+        clock_suspect: found.clock_suspect,
+        damaged: found.damaged,
         entries: found.here.size,
         last: found.last,
         second_path,

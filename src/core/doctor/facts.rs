@@ -127,6 +127,10 @@ pub struct KeyFacts {
 pub struct LedgerFacts {
     /// Why it cannot be read.
     pub unusable: Option<String>,
+    /// Whether its clock is suspect.
+    pub clock_suspect: bool,
+    /// Recordings that are damaged.
+    pub damaged: u64,
     /// Its entries.
     pub entries: u64,
     /// When the last was written.

@@ -80,6 +80,25 @@ fn judge_ledger(facts: &Facts, found: &mut Found) {
             next,
         );
     }
+    if ledger.damaged > 0 {
+        found.add(
+            "recordings-damaged",
+            format!("{}/objects", facts.places.state_dir),
+            format!(
+                "{} recordings are damaged; the journal and store.damaged in the ledger name them",
+                ledger.damaged
+            ),
+            "put them back from a backup, then run greffierctl store scrub",
+        );
+    }
+    if ledger.clock_suspect {
+        found.add(
+            "clock-suspect",
+            "clock",
+            "it jumped, and nobody has confirmed it since: nothing is purged",
+            "synchronise it, or run greffierctl retention confirm-clock when the service runs",
+        );
+    }
     let second = ledger.second_path.as_str();
     match ledger.second_entries {
         None => found.add(

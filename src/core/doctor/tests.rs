@@ -64,7 +64,7 @@ fn sound() -> Facts {
 type Spoil = fn(&mut Facts);
 
 /// Each way to be wrong, and the code that it must give, alone.
-const CASES: [(&str, Spoil); 44] = [
+const CASES: [(&str, Spoil); 46] = [
     ("not-initialised", |facts| facts.places.unusable = Some(("not-initialised", "no state".into()))),
     ("format-newer", |facts| facts.places.unusable = Some(("format-newer", "format 2".into()))),
     ("state-unusable", |facts| facts.places.unusable = Some(("state-unusable", "why".into()))),
@@ -93,6 +93,8 @@ const CASES: [(&str, Spoil); 44] = [
         facts.keys.master = Some(Secret::Credential { name: "greffier.master".into(), file: None });
     }),
     ("ledger-unusable", |facts| facts.ledger.as_mut().unwrap().unusable = Some("tail".into())),
+    ("recordings-damaged", |facts| facts.ledger.as_mut().unwrap().damaged = 2),
+    ("clock-suspect", |facts| facts.ledger.as_mut().unwrap().clock_suspect = true),
     ("second-missing", |facts| facts.ledger.as_mut().unwrap().second_entries = None),
     ("second-behind", |facts| facts.ledger.as_mut().unwrap().second_entries = Some(8)),
     ("second-same-disk", |facts| facts.ledger.as_mut().unwrap().second_same_disk = true),
