@@ -29,9 +29,9 @@ pub fn places(config: &Path, places: &Places, unusable: Option<(&'static str, St
     nodes.extend(places.policy.parent().map(|dir| node(dir, Role::Directory)));
     if unusable.as_ref().is_none_or(|(code, _)| *code != "not-initialised") {
         nodes.push(node(state, Role::Private));
-        nodes.extend(
-            ["ledger", "objects", "keys", "catalogue"].map(|name| node(&state.join(name), Role::Private)),
-        );
+        nodes.extend(["ledger", "objects", "keys"].map(|name| node(&state.join(name), Role::Private)));
+        // The database makes this one itself; the directory above it keeps others out.
+        nodes.push(node(&state.join("catalogue"), Role::Directory));
     }
     nodes.push(node(&places.spool_dir, Role::Directory));
     nodes.extend(spool_folders(&places.spool_dir));
