@@ -13,6 +13,8 @@ use crate::shell::disk::scrub_place;
 
 /// Sealed by `seal`.
 const PLAIN: u64 = 15;
+/// The part that is harmed, the bytes then (none: no file), the word and the offset that must be found.
+type Case = (&'static str, Option<Vec<u8>>, &'static str, Option<usize>);
 
 fn technician() -> Person {
     person(2, "bin")
@@ -111,7 +113,7 @@ fn inv10_harm_in_each_part_of_an_object_is_found_marked_and_taken_back_when_it_i
             Some(bytes)
         };
         let trailer_at = header + plain + 16;
-        let cases: [(&str, Option<Vec<u8>>, &str, Option<usize>); 11] = [
+        let cases: [Case; 11] = [
             ("magic", flip(0), "object-damaged", Some(0)),
             ("id", flip(20), "object-damaged", Some(12)),
             ("reserved byte of the header", flip(header - 1), "object-damaged", None),
