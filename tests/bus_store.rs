@@ -368,3 +368,72 @@ fn inv4_a_ledger_put_back_to_an_earlier_state_is_noticed() {
     house.start();
     house.finish();
 }
+
+/// All properties of the scrub that runs, or ran last.
+fn scrub_numbers(user: &support::user::User) -> support::user::Fields {
+    user.run(|client| {
+        let properties = "org.freedesktop.DBus.Properties";
+        let path = "/org/greffier/Archive1/scrub";
+        client.call(path, properties, "GetAll", &"org.greffier.Archive1.Scrub").unwrap()
+    })
+}
+
+fn order_scrub(user: &support::user::User, mib_a_second: u64) -> Result<String, support::user::Refused> {
+    let request: support::user::Keys = [("rate".to_owned(), zbus::wire::Variant::from(mib_a_second))].into();
+    let path: zbus::wire::OwnedObjectPath =
+        user.run(move |client| client.ask(support::user::ROOT, "Manager", "Scrub", &request))?;
+    Ok(path.to_string())
+}
+
+#[test]
+fn a_scrub_that_was_killed_goes_on_and_finds_what_the_medium_lost() {
+    let mut house = House::open();
+    let ids: Vec<String> =
+        (0..3).map(|n| house.seal("entrance", &format!("{n}.mp4"), &noise(n, 1 << 20))).collect();
+    let technician = house.user("daemon");
+    for other in ["root", "games", "sys"] {
+        assert_eq!(order_scrub(&house.user(other), 0).unwrap_err().name, "Denied", "{other}");
+    }
+    assert_eq!(order_scrub(&technician, 1).unwrap(), "/org/greffier/Archive1/scrub");
+    let again = order_scrub(&technician, 1).unwrap_err();
+    assert_eq!(again.name, "Conflict", "{again:?}");
+    let place = house.state.join("scrub");
+    until("one recording is read", || place.exists().then_some(()));
+    house.kill();
+    let place = fs::read_to_string(place).unwrap();
+    let unread = ids.iter().find(|id| !place.contains(id.as_str())).unwrap();
+
+    house.start();
+    let object = house.state.join("objects").join(&unread[..2]).join(unread);
+    flip_bit(&object, 500_000);
+    let technician = house.user("daemon");
+    order_scrub(&technician, 0).unwrap();
+    until("it is read to its end", || {
+        let running = scrub_numbers(&technician).get("Running").cloned().unwrap();
+        (!bool::try_from(running).unwrap()).then_some(())
+    });
+    let numbers = scrub_numbers(&technician);
+    let number = |name: &str| support::user::number(&numbers, name);
+    assert_eq!((number("Recordings"), number("Damaged"), number("Number")), (3, 1, 1));
+    let ended = house.of_event("store.scrubbed").pop().unwrap();
+    assert_eq!((ended.data("why"), ended.number("recordings")), ("complete".to_owned(), Some(3)));
+    assert!(!ended.data("since").is_empty(), "it went on: {}", ended.line);
+    assert!(!house.state.join("scrub").exists());
+
+    let damaged = house.of_event("store.damaged").pop().unwrap();
+    assert_eq!(
+        (damaged.get("recording"), damaged.data("what")),
+        (unread.clone(), "object-damaged".to_owned())
+    );
+    let games = house.user("games");
+    let (state, why) = games.state();
+    assert!(state == "degraded" && why.contains("1 recording is damaged"), "{why}");
+    let refused = games.open(unread, &[("reason", "incident")]).unwrap_err();
+    assert!(refused.sentence.contains("store scrub --recording"), "{refused:?}");
+    drop((technician, games));
+    house.stop();
+    // The mark is in the ledger: a start knows it.
+    house.start();
+    assert!(house.user("games").state().1.contains("1 recording is damaged"));
+    house.finish();
+}

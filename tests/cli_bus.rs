@@ -360,3 +360,32 @@ fn an_export_is_the_ledger_with_its_checkpoints() {
     done(run(&service, CTL, &["ledger", "export", without.to_str().unwrap()]));
     assert!(!without.join("details.jsonl").exists());
 }
+
+#[test]
+fn a_scrub_is_followed_to_its_end_and_its_findings_exit_1() {
+    let service = Service::start(b"", 1);
+    let output = run(&service, CTL, &["--json", "store", "scrub", "--rate", "5"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(
+        service.asked(),
+        ["scrub ScrubRequest { rate_mib_s: Some(5), recording: None, restart: false }"]
+    );
+    let lines: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let found = lines.iter().find(|line| line["what"] == "object-damaged").unwrap();
+    assert_eq!(
+        (found["recording"].as_str(), found["offset"].as_u64()),
+        (Some(&*RECORDING.to_string()), Some(64))
+    );
+    let last = lines.last().unwrap();
+    assert_eq!((last["damaged"].as_u64(), last["running"].as_bool()), (Some(2), Some(false)));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!said.contains('\r') && said.contains("2 damaged"), "no bar where nobody looks: {said}");
+
+    let output = run(&service, CTL, &["store", "scrub", "--cancel"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(service.asked(), ["cancel scrub"]);
+}

@@ -12,6 +12,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -192,11 +193,20 @@ fn a_state_directory_put_back_goes_on_by_order_and_says_so() {
     let mut house = House::open();
     house.user("games").search("incident").unwrap();
     let (code, said) = ctl(&house, &["doctor"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("not-looked-at") && said.contains("stop greffierd"), "{said}");
+    let (code, said) = ctl(&house, &["doctor", "--accept-restore"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("stop greffierd"), "{said}");
     house.stop();
     let (code, said) = ctl(&house, &["doctor"]);
     assert_eq!(code, Some(0), "{said}");
+    let keys = house.state.join("keys");
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o755)).unwrap();
+    let (code, said) = ctl(&house, &["doctor"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("exposed") && said.contains("chmod 0700"), "{said}");
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o700)).unwrap();
     let copy = |from: &Path, to: &Path| {
         done(Command::new("cp").arg("-a").arg(from).arg(to).output().unwrap());
     };

@@ -75,7 +75,7 @@ fn camel(name: &str) -> String {
 fn greffier_bus_7_has_every_method_property_and_signal_and_no_other() {
     let page = page("greffier-bus.7");
     let mut in_code = Names::new();
-    for file in ["ledger", "manager", "recordings", "retention"] {
+    for file in ["ledger", "manager", "recordings", "retention", "scrub"] {
         let text = source(&format!("src/shell/bus/interfaces/{file}.rs"));
         for block in text.split("#[zbus::interface(name = \"").skip(1) {
             let block = block.split("\n}\n").next().unwrap();
@@ -125,6 +125,8 @@ fn greffier_bus_7_has_every_key_where_it_belongs_and_no_other() {
         ("Lift", &["lift_request"]),
         ("Read", &["read_request"]),
         ("Status", &["status"]),
+        ("Scrub", &["scrub_request"]),
+        ("Findings", &["scrub_finding"]),
     ] {
         let section = between(&page, &format!("\n\\fB{method}\\fP("), "\n\\fB");
         let section = section.split("\n.SS ").next().unwrap().split("\n.SH ").next().unwrap();
@@ -166,10 +168,11 @@ fn greffier_toml_5_has_every_key_and_no_other() {
         ("Key", "[key]"),
         ("Limits", "[limits]"),
         ("Ledger", "[ledger]"),
+        ("Scrub", "[scrub]"),
     ] {
         let body = between(&code, &format!("pub struct {structure} {{"), "\n}\n");
         let mut fields = after(body, "    pub ");
-        for table in ["bus", "key", "limits", "ledger"].iter().filter(|_| structure == "Config") {
+        for table in ["bus", "key", "limits", "ledger", "scrub"].iter().filter(|_| structure == "Config") {
             assert!(fields.remove(*table), "{table}");
         }
         assert_eq!(tags(between(keys, &format!("\n.SS {section}"), "\n.SS ")), fields, "{section}");
@@ -207,6 +210,7 @@ fn greffier_toml_5_has_the_defaults_of_the_program() {
         ("rekey", config.ledger.rekey.to_string()),
         ("heartbeat", config.ledger.heartbeat.to_string()),
         ("details_keep", config.ledger.details_keep.to_string()),
+        ("rate_mib_s", config.scrub.rate_mib_s.to_string()),
     ] {
         let text = of(key);
         let said = text.rsplit_once("efault").map_or(text.as_str(), |(_, said)| said);
@@ -301,6 +305,23 @@ fn greffier_ledger_5_has_the_data_keys_of_every_event_and_every_key_of_the_detai
             assert!(detail.split_whitespace().any(named), "DETAIL lacks {key}");
         }
     }
+}
+
+#[test]
+fn greffierctl_1_lists_every_code_of_doctor_with_its_severity() {
+    let page = page("greffierctl.1");
+    let section = between(&page, "\n.SH FINDINGS OF DOCTOR", "\n.SH ");
+    let items: Vec<&str> = section.split("\n.TP\n.B ").skip(1).collect();
+    let listed: Vec<(&str, &str)> = items
+        .iter()
+        .map(|item| {
+            let (code, rest) = item.split_once('\n').unwrap();
+            (code, rest.split(": ").next().unwrap())
+        })
+        .collect();
+    let codes: Vec<(&str, &str)> =
+        greffier::core::doctor::CODES.iter().map(|(code, severity)| (*code, severity.as_str())).collect();
+    assert_eq!(listed, codes);
 }
 
 #[test]

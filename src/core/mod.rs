@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod doctor;
 pub mod event;
 pub mod format;
 pub mod ids;
@@ -14,6 +15,7 @@ pub mod policy;
 pub mod refusal;
 pub mod register;
 pub mod retention;
+pub mod scrub;
 pub mod space;
 pub mod state;
 pub mod time;

@@ -34,7 +34,7 @@ const EXIT_CODES: &str =
 pub enum Command {
     /// Set up a new archive: directories, keys, configuration (as root, without the service)
     Init(InitArgs),
-    /// Look at the archive while the service is stopped (as root)
+    /// Look at everything around the archive, and say what is wrong and what to do (as root)
     Doctor(DoctorArgs),
     /// Say whether the service is ready, and if not, why
     Status,
@@ -64,6 +64,9 @@ pub enum Command {
     /// The catalogue that searches are answered from
     #[command(subcommand)]
     Index(IndexCommand),
+    /// The sealed recordings and their keys
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 /// `init`.
@@ -205,6 +208,30 @@ pub enum PolicyCommand {
 pub enum IndexCommand {
     /// Make the catalogue anew from the ledger, while the service goes on
     Rebuild,
+}
+
+/// `store …`.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Read every recording and key from the disk and compare them with the ledger; goes on where the last one was ended
+    Scrub(ScrubArgs),
+}
+
+/// `store scrub`.
+#[derive(Debug, Args)]
+pub struct ScrubArgs {
+    /// Read at most so many MiB a second; 0 without a limit [default: rate_mib_s of the configuration]
+    #[arg(long, value_name = "MIB")]
+    pub rate: Option<u64>,
+    /// Read this recording alone
+    #[arg(long, value_name = "ID")]
+    pub recording: Option<RecordingId>,
+    /// Begin anew, wherever the last one was ended
+    #[arg(long, conflicts_with = "recording")]
+    pub restart: bool,
+    /// End the scrub that runs
+    #[arg(long, conflicts_with_all = ["rate", "recording", "restart"])]
+    pub cancel: bool,
 }
 
 /// `ledger …`.

@@ -17,6 +17,7 @@ mod recordings;
 mod replace;
 mod retention;
 mod service;
+mod store;
 mod tree;
 #[cfg(feature = "witness")]
 mod witness;
@@ -25,7 +26,9 @@ use zbus::Connection;
 
 use crate::shell::bus::client::{ANSWER, Failure, LONG_ANSWER, connect};
 use crate::shell::terminal::{self, Form};
-use args::{Cli, Command, HoldCommand, IndexCommand, LedgerCommand, PolicyCommand, RetentionCommand};
+use args::{
+    Cli, Command, HoldCommand, IndexCommand, LedgerCommand, PolicyCommand, RetentionCommand, StoreCommand,
+};
 
 /// Runs one command. `bus_from_environment` is used where `--bus` is absent. The exit code of design §12.
 pub fn run(cli: Cli, bus_from_environment: Option<String>) -> u8 {
@@ -34,7 +37,7 @@ pub fn run(cli: Cli, bus_from_environment: Option<String>) -> u8 {
     let bus = bus.or(bus_from_environment);
     let result = match command {
         Command::Init(args) => init::init(&args, form, bus.as_deref()),
-        Command::Doctor(args) => doctor::doctor(&args, form),
+        Command::Doctor(args) => doctor::doctor(&args, form, bus.as_deref()),
         Command::Policy(PolicyCommand::Check { path }) => policy::check(&path, form),
         Command::Ledger(LedgerCommand::Publish { dir, cosigned: Some(file), policy }) => {
             publish::cosigned(form, &dir, &file, policy.as_deref())
@@ -105,6 +108,7 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
             export::export(bus, form, &dir, with_details).await
         }
         Command::Index(IndexCommand::Rebuild) => index::rebuild(bus, form).await,
+        Command::Store(StoreCommand::Scrub(args)) => store::scrub(bus, form, &args).await,
         Command::Ledger(LedgerCommand::Publish { dir, .. }) => publish::publish(bus, form, &dir).await,
         // Handled without the service, above.
         #[cfg(feature = "witness")]

@@ -43,6 +43,9 @@ pub struct Config {
     /// The ledger.
     #[serde(default)]
     pub ledger: Ledger,
+    /// Reading the whole store.
+    #[serde(default)]
+    pub scrub: Scrub,
 }
 
 /// `[bus]`
@@ -125,6 +128,20 @@ impl Limits {
     /// How much is set aside for the ledger, in bytes.
     pub fn reserve_bytes(&self) -> u64 {
         self.reserve_bytes.unwrap_or((self.min_free_bytes / 64).min(MOST_RESERVE_BYTES))
+    }
+}
+
+/// `[scrub]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scrub {
+    /// How fast `store scrub` reads where its caller does not say, in MiB a second; 0 is without a limit.
+    pub rate_mib_s: u64,
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Self { rate_mib_s: 32 }
     }
 }
 

@@ -28,8 +28,10 @@ pub enum Part {
     Purge,
     /// The catalogue cannot be used.
     Catalogue,
-    /// A recording is damaged.
+    /// A recording could not be destroyed.
     Store,
+    /// Recordings are marked as damaged in the ledger.
+    Damage,
     /// Details of the ledger could not be destroyed.
     Details,
     /// The epoch key could not be changed.
@@ -68,6 +70,11 @@ impl Health {
     pub fn mend(&self, part: Part) {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).remove(&part);
         self.refresh();
+    }
+
+    /// Whether a part was said not to work.
+    pub fn is_degraded(&self, part: Part) -> bool {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&part)
     }
 
     /// Computes the condition again; also to be called when the ledger's availability changes.

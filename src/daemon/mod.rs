@@ -23,6 +23,7 @@ mod purge;
 mod recover;
 mod rekey;
 mod run;
+mod scrub;
 mod seal;
 mod search;
 mod serve;

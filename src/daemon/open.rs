@@ -25,9 +25,11 @@ use crate::core::policy::{
     decide_within, refuse_caller, start_of_day,
 };
 use crate::core::refusal::{Refusal, RefusalKind};
+use crate::core::scrub::Harm;
+use crate::core::state::Damage;
 use crate::core::time::Timestamp;
 use crate::shell::bus::archive::{OpenRequest, OpenedRecording};
-use crate::shell::disk::object::SealedReader;
+use crate::shell::disk::object::{ObjectError, SealedReader};
 use crate::shell::fuse::{FuseMount, Plaintext, Serving};
 use crate::shell::{entropy, journal, message_id};
 
@@ -44,6 +46,14 @@ impl Plaintext for Opening {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<usize> {
         self.0.read_at(offset, buf).map_err(std::io::Error::other)
     }
+}
+
+/// What is known of a recording before anything is decided.
+struct Found {
+    id: RecordingId,
+    source: SourceId,
+    media: String,
+    damage: Option<Damage>,
 }
 
 /// The question as it is decided, twice: once to know whether preparing is worth it, once for the record.
@@ -120,7 +130,7 @@ impl Service {
     ) -> Result<OpenedRecording, Refusal> {
         let (person, found) = tokio::join!(asking, self.lookup(&id));
         let person = person?;
-        let Some((id, source, media)) = found? else {
+        let Some(Found { id, source, media, damage }) = found? else {
             return Err(self.record_unknown(person, id).await);
         };
         let pipes = self.mount().is_some_and(FuseMount::gives_pipes);
@@ -134,6 +144,9 @@ impl Service {
         let now = self.clock.now().time;
         let foreseen = question.decide(&self.policy_in_force(), &self.house, now, &|_, _| DayUse::default());
         let prepared = match foreseen {
+            Decision::Allow(_) if !crowded && damage.is_some() => {
+                damage.map(|it| Err(PrepareError::Known(it)))
+            }
             Decision::Allow(permit) if !crowded => {
                 Some(self.clone().prepare(session, permit, question.request.stream).await)
             }
@@ -144,10 +157,15 @@ impl Service {
             Some(Ok(())) if !pipes => Some(self.open_descriptor(session)),
             _ => None,
         };
+        let found_damaged = matches!(prepared, Some(Err(PrepareError::Damaged { .. })));
         let permit = match self.record_opening(&question, session, prepared, crowded).await {
             Ok(permit) => permit,
             Err(refusal) => {
                 self.forget_prepared(session);
+                if found_damaged {
+                    let service = self.clone();
+                    drop(tokio::task::spawn_blocking(move || service.show_damage()));
+                }
                 return Err(refusal);
             }
         };
@@ -168,13 +186,18 @@ impl Service {
         Ok(OpenedRecording { session, descriptor, bytes, media, expires, entry })
     }
 
-    /// The recording's source and media type; `None` when there is none of that id.
-    async fn lookup(&self, id: &str) -> Result<Option<(RecordingId, SourceId, String)>, Refusal> {
+    /// What is known of the recording; `None` when there is none of that id.
+    async fn lookup(&self, id: &str) -> Result<Option<Found>, Refusal> {
         let Ok(id) = id.parse::<RecordingId>() else { return Ok(None) };
         self.ledger
             .look(move |desk| {
                 let recording = desk.state.recording(&id)?;
-                Some((id, recording.source.clone(), recording.media.to_string()))
+                Some(Found {
+                    id,
+                    source: recording.source.clone(),
+                    media: recording.media.to_string(),
+                    damage: desk.state.damaged().get(&id).copied(),
+                })
             })
             .await
     }
@@ -392,33 +415,42 @@ fn refused_because(rule: &'static str, kind: DenialKind, why: &str) -> Denial {
 enum PrepareError {
     NoMount,
     Mount(String),
-    Damaged { what: &'static str },
+    Damaged {
+        harm: Harm,
+    },
+    /// The ledger says so already: it is not looked at again, and no second entry says it.
+    Known(Damage),
 }
 
 impl PrepareError {
     fn key(error: crate::shell::disk::slots::SlotError) -> Self {
-        Self::of("key-missing", "the key of a recording cannot be used", &error)
+        Self::of(Harm::KeyMissing, "the key of a recording cannot be used", &error)
     }
-    fn object(error: crate::shell::disk::object::ObjectError) -> Self {
-        Self::of("object-damaged", "a sealed recording cannot be used", &error)
+    fn object(error: ObjectError) -> Self {
+        let harm =
+            if matches!(error, ObjectError::Missing(_)) { Harm::ObjectMissing } else { Harm::ObjectDamaged };
+        Self::of(harm, "a sealed recording cannot be used", &error)
     }
-    fn of(what: &'static str, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+    fn of(harm: Harm, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         // For want of descriptors or memory nothing is damaged.
         if errors::is_exhausted(error) {
             Self::Mount(errors::chain(error))
         } else {
-            Self::damaged(what, words, error)
+            Self::damaged(harm, words, error)
         }
     }
-    fn damaged(what: &'static str, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+    fn damaged(harm: Harm, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         let message = format!("{words}: {}", errors::chain(error));
-        journal::record(log::Level::Error, message_id::STORE_DAMAGED, &message, &[("what", what)]);
-        Self::Damaged { what }
+        let what = [("what", harm.as_str())];
+        journal::record(log::Level::Error, message_id::STORE_DAMAGED, &message, &what);
+        Self::Damaged { harm }
     }
     fn damage(&self) -> Option<StoreDamaged> {
         match self {
-            Self::Damaged { what } => Some(StoreDamaged { what: (*what).into(), offset: None }),
-            Self::NoMount | Self::Mount(_) => None,
+            Self::Damaged { harm } => {
+                Some(StoreDamaged { what: harm.as_str().into(), offset: None, count: None })
+            }
+            Self::NoMount | Self::Mount(_) | Self::Known(_) => None,
         }
     }
     fn denial(&self) -> Denial {
@@ -428,9 +460,16 @@ impl PrepareError {
                 log::error!("a descriptor could not be made: {error}");
                 "The descriptor could not be made; the administrator finds the cause in the journal."
             }
-            Self::Damaged { .. } => {
-                "The sealed recording or its key is damaged; the administrator finds file and offset in the journal."
-            }
+            Self::Damaged { harm } | Self::Known(Damage { harm, .. }) => match harm {
+                Harm::KeyMissing => {
+                    "The key of this recording is damaged in both copies. The administrator puts keys/ back from a backup and starts the \
+                     service again."
+                }
+                _ => {
+                    "The sealed recording is damaged. The administrator finds its file in the journal, puts it back from a \
+                     backup, and runs `greffierctl store scrub --recording` with its id: then it can be opened again."
+                }
+            },
         };
         Denial { rule: RuleId::builtin("store"), kind: DenialKind::Denied, sentence: sentence.into() }
     }

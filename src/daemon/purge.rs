@@ -220,6 +220,8 @@ impl Service {
     pub(super) fn destroy(&self, order: Recorded<PurgeOrder>) -> Result<(), Refusal> {
         let PurgeOrder { recording: id, source, done } = order.into_value();
         let subject = Subject::recording(id, source);
+        // Planned by an entry, so it is not taken up again: no copy of the key stays in memory.
+        self.scrubs.leave(id);
         let destroyed = self
             .slots
             .destroy(SlotKind::Data, id.as_bytes())
@@ -242,6 +244,9 @@ impl Service {
         }
         let draft = Draft::fact(Event::PurgeDone(done)).about(subject);
         let recorded = self.ledger.record_blocking(move |_| Ok(Proposal::new(draft, ())))?;
+        if self.health.is_degraded(Part::Damage) {
+            self.show_damage();
+        }
         let (id, entry) = (id.to_string(), recorded.entry().to_string());
         journal::record(
             log::Level::Info,

@@ -9,14 +9,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::errors::chain;
-use super::health::Part;
 use super::ingest::spool_file;
 use super::ledger::{Proposal, detail_slot_in_force};
 use super::service::Service;
 use crate::core::event::{Because, Draft, Event, StoreDamaged, Subject};
-use crate::core::format::slot::SlotKind;
+use crate::core::format::slot::{SlotId, SlotKind};
 use crate::core::ids::RecordingId;
 use crate::core::refusal::Refusal;
+use crate::core::scrub::Harm;
 use crate::core::state::State;
 use crate::shell::disk::object::ObjectError;
 use crate::shell::disk::slots::HalfSlot;
@@ -32,8 +32,21 @@ pub(super) struct Undone {
     pub(super) destroy: Vec<HalfSlot>,
     /// Objects and keys that no entry names.
     pub(super) remove: BTreeSet<RecordingId>,
-    /// Entries whose object or key is missing.
-    pub(super) damaged: Vec<(RecordingId, &'static str)>,
+    /// Entries whose object or key is missing, as far as the ledger does not say so yet.
+    pub(super) damaged: Vec<(RecordingId, Harm)>,
+}
+
+/// Whether the ledger wants the key in this slot kept.
+pub(super) fn wanted(state: &State, kind: SlotKind, id: &SlotId) -> bool {
+    match kind {
+        // A purge that was planned had begun to destroy this key.
+        SlotKind::Data => {
+            let id = RecordingId::from_bytes(*id);
+            state.recording(&id).is_some_and(|recording| !recording.purging)
+        }
+        SlotKind::Detail => detail_slot_in_force(state, id),
+        SlotKind::Log | SlotKind::Epoch | SlotKind::Subject => true,
+    }
 }
 
 /// Decides from facts alone. `keys`: ids of the data keys that open in at least one copy.
@@ -45,16 +58,7 @@ pub(super) fn plan(
 ) -> Undone {
     let mut undone = Undone::default();
     for slot in half {
-        let wanted = match slot.kind {
-            // A purge that was planned had begun to destroy this key.
-            SlotKind::Data => {
-                let id = RecordingId::from_bytes(slot.id);
-                state.recording(&id).is_some_and(|recording| !recording.purging)
-            }
-            SlotKind::Detail => detail_slot_in_force(state, &slot.id),
-            SlotKind::Log | SlotKind::Epoch | SlotKind::Subject => true,
-        };
-        if wanted {
+        if wanted(state, slot.kind, &slot.id) {
             undone.repair.push(slot.clone());
         } else {
             undone.destroy.push(slot.clone());
@@ -63,10 +67,14 @@ pub(super) fn plan(
     let known = |id: &&RecordingId| state.recording(id).is_some();
     undone.remove = keys.iter().chain(objects).filter(|id| !known(id)).copied().collect();
     for (id, _) in state.recordings().filter(|(_, recording)| !recording.purging) {
-        if !objects.contains(id) {
-            undone.damaged.push((*id, "object-missing"));
-        } else if !keys.contains(id) {
-            undone.damaged.push((*id, "key-missing"));
+        let harm = match (objects.contains(id), keys.contains(id)) {
+            (false, _) => Harm::ObjectMissing,
+            (true, false) => Harm::KeyMissing,
+            (true, true) => continue,
+        };
+        // What the ledger says already is not said again at each start.
+        if state.damaged().get(id).is_none_or(|known| known.harm != harm) {
+            undone.damaged.push((*id, harm));
         }
     }
     undone.damaged.sort_unstable();
@@ -147,9 +155,10 @@ impl Service {
             log::info!("an unfinished recording {id} is removed; its file is still in the spool");
             self.take_back(id);
         }
-        for (id, what) in undone.damaged {
-            self.record_damage(id, what)?;
+        for (id, harm) in undone.damaged {
+            self.record_damage(id, harm.as_str())?;
         }
+        self.show_damage();
         Ok(())
     }
 
@@ -160,14 +169,10 @@ impl Service {
             &format!("recording {id} is damaged: {what}"),
             &[("recording", &id.to_string()), ("what", what)],
         );
-        self.health.degrade(
-            Part::Store,
-            "Recordings are damaged; the journal names them. Restore them from a backup.",
-        );
         let recorded = self.ledger.record_blocking(move |desk| {
             let source = desk.state.recording(&id).map(|recording| recording.source.clone());
             let subject = Subject { recording: Some(id), source, ..Subject::default() };
-            let event = Event::StoreDamaged(StoreDamaged { what: what.into(), offset: None });
+            let event = Event::StoreDamaged(StoreDamaged { what: what.into(), offset: None, count: None });
             Ok(Proposal::new(Draft::fact(event).about(subject), ()))
         });
         recorded.map(|_| ())

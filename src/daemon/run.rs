@@ -234,7 +234,8 @@ pub(super) async fn assemble(
         space: Space::default(),
         medium: state_dir.medium().name,
         purging: tokio::sync::Mutex::default(),
-        details: tokio::sync::Mutex::new(opened.details),
+            scrubs: Arc::default(),
+            details: tokio::sync::Mutex::new(opened.details),
         loading: tokio::sync::Mutex::default(),
         clock_sound: Mutex::new(found_sound),
         retention_changed: Notify::new(),
@@ -390,6 +391,8 @@ async fn stop(running: Running, orderly: bool) {
     service.end_sessions(service.sessions.which(|_| true), End::ServiceStopped).await;
     // Those that were ending by themselves have left the table already; their entries come before the stop too.
     let _ended = service.sessions.all_ended().await;
+    // Ends within a piece of reading, with an entry; its place is kept.
+    service.scrubs.stop().await;
     // A purge under way ends first: it holds this.
     let _purged = service.purging.lock().await;
     serve::record_last_refusals(&service).await;

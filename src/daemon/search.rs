@@ -59,7 +59,9 @@ impl Service {
                         .outcome(Outcome::Granted)
                         .about(Subject { reason, ..Subject::default() })
                         .with_detail(person.detail(permit.rule()));
-                    Ok(Proposal::new(draft, Ok(sources)))
+                    // Hardly ever any: the catalogue knows what was sealed, the state what became of it.
+                    let damaged: BTreeSet<RecordingId> = desk.state.damaged().keys().copied().collect();
+                    Ok(Proposal::new(draft, Ok((sources, damaged))))
                 }
                 Decision::Deny(denial) => {
                     let said = Detail { asked: Some(typed_reason), ..Detail::default() };
@@ -70,11 +72,12 @@ impl Service {
         });
         let scope = allowed(recorded.await?)?;
         self.catalogue.wait_for(scope.entry() + 1).await;
+        let (sources, damaged) = scope.into_value();
 
         let service = self.clone();
         let page = tokio::task::spawn_blocking(move || {
             let query = Query {
-                sources: scope.value(),
+                sources: &sources,
                 kind: filter.kind,
                 from,
                 to,
@@ -87,7 +90,11 @@ impl Service {
         match page.await {
             Ok(Some(Ok(page))) => {
                 let next = page.next_cursor.map_or(String::new(), |cursor| cursor.to_string());
-                Ok((page.rows.into_iter().map(told).collect(), next))
+                let rows = page.rows.into_iter().map(|row| {
+                    let damaged = damaged.contains(&row.id);
+                    told(row, damaged)
+                });
+                Ok((rows.collect(), next))
             }
             Ok(Some(Err(error))) => {
                 log::error!("the catalogue could not be read: {}", super::errors::chain(&error));
@@ -117,7 +124,8 @@ impl Service {
                 );
             };
             let source = recording.source.clone();
-            let row = told(projection::row(id, recording, desk.state.holds().on(&id).is_some()));
+            let row = projection::row(id, recording, desk.state.holds().on(&id).is_some());
+            let row = told(row, desk.state.damaged().contains_key(&id));
             let request = person.asks(Verb::Search, Target::Recording { id, source: source.clone() }, None);
             let draft = Draft::fact(event).about(Subject::recording(id, source));
             match decide_for(desk, &request) {
@@ -133,7 +141,7 @@ impl Service {
 }
 
 /// A row as the bus tells it.
-fn told(row: Row) -> RecordingRow {
+fn told(row: Row, damaged: bool) -> RecordingRow {
     RecordingRow {
         id: row.id,
         source: row.source.to_string(),
@@ -147,5 +155,6 @@ fn told(row: Row) -> RecordingRow {
         class: row.class.to_string(),
         expires: row.latest,
         held: row.held,
+        damaged,
     }
 }

@@ -15,8 +15,8 @@ use crate::core::event::{Detail, Draft, Event, Outcome, RefusedMany, Who};
 use crate::core::policy;
 use crate::shell::bus::caller::Callers;
 use crate::shell::bus::interfaces::{
-    Desk, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface, RetentionInterface,
-    announce_state,
+    Desk, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface, RetentionInterface, SCRUB,
+    ScrubInterface, announce_state,
 };
 use crate::shell::sys::memory;
 use crate::shell::{journal, message_id, systemd, users};
@@ -45,6 +45,7 @@ pub(super) async fn join_bus(service: &Arc<Service>) -> Result<Bus, Fatal> {
         server.at(ROOT, RetentionInterface(desk.clone())).await?;
         server.at(ROOT, LedgerInterface(desk.clone())).await?;
         server.at(ROOT, ManagerInterface(desk.clone())).await?;
+        server.at(SCRUB, ScrubInterface(desk.clone())).await?;
         let bus = zbus::fdo::DBusProxy::new(&connection).await?;
         // Subscribed before the name is taken: no owner can leave unseen.
         let leaving = bus.receive_name_owner_changed().await?;

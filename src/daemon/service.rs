@@ -13,6 +13,7 @@ use super::health::Health;
 use super::ledger::{Availability, Ledger, Reader};
 use super::person::Person;
 use super::projection::Projection;
+use super::scrub::Scrubs;
 use super::sessions::Sessions;
 use super::space::Space;
 use crate::core::ids::{HoldId, RecordingId, SessionId};
@@ -22,7 +23,7 @@ use crate::core::retention::DetailFacts;
 use crate::core::time::Moment;
 use crate::shell::bus::archive::{
     Answer, Archive, DetailPlanRow, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow,
-    RunReport, SealRequest, SessionInfo, Status,
+    RunReport, ScrubFinding, ScrubProgress, ScrubRequest, SealRequest, SessionInfo, Status,
 };
 use crate::shell::bus::caller::Caller;
 use crate::shell::bus::interfaces::Desk;
@@ -51,6 +52,8 @@ pub struct Service {
     pub(super) purging: tokio::sync::Mutex<()>,
     /// The details that are there, as folded so far; held while some are destroyed.
     pub(super) details: tokio::sync::Mutex<DetailFacts>,
+    /// The reading of the whole store.
+    pub(super) scrubs: Arc<Scrubs>,
     /// Held while a policy is loaded.
     pub(super) loading: tokio::sync::Mutex<()>,
     /// When the wall clock was last found sound, or its doubt recorded.
@@ -229,6 +232,21 @@ impl Archive for Service {
     async fn rebuild_index(&self, caller: Caller) -> Answer<()> {
         let (me, person) = self.person(caller).await?;
         me.rebuild_index_for(person).await
+    }
+    async fn scrub(&self, caller: Caller, request: ScrubRequest) -> Answer<()> {
+        let (me, person) = self.person(caller).await?;
+        me.scrub_for(person, request).await
+    }
+    async fn cancel_scrub(&self, caller: Caller) -> Answer<()> {
+        let (me, person) = self.person(caller).await?;
+        me.cancel_scrub_for(person).await
+    }
+    async fn scrub_findings(&self, caller: Caller) -> Answer<Vec<ScrubFinding>> {
+        let (me, person) = self.person(caller).await?;
+        me.scrub_findings_for(person).await
+    }
+    fn scrub_progress(&self) -> ScrubProgress {
+        self.scrub_numbers()
     }
     async fn status(&self) -> Status {
         let condition = self.health.condition();

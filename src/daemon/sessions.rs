@@ -322,13 +322,14 @@ impl Service {
                     let what = [("what", "object-damaged")];
                     journal::record(log::Level::Error, message_id::STORE_DAMAGED, &message, &what);
                     if let Some(live) = self.sessions.get(&session) {
-                        let damage = StoreDamaged { what: "object-damaged".into(), offset: Some(offset) };
+                        let damage =
+                            StoreDamaged { what: "object-damaged".into(), offset: Some(offset), count: None };
                         let subject = Subject::recording(live.recording, live.source);
                         let draft = Draft::fact(Event::StoreDamaged(damage)).about(subject);
                         let _logged = self.ledger.record(move |_| Ok(Proposal::new(draft, ()))).await;
                     }
-                    let why = "A sealed recording is damaged; the journal names file and offset.";
-                    self.health.degrade(super::health::Part::Store, why);
+                    let service = self.clone();
+                    drop(tokio::task::spawn_blocking(move || service.show_damage()));
                 }
                 FuseEvent::Stopped(error) => {
                     let error = error.map_or_else(|| "it ended".to_owned(), |error| error.to_string());

@@ -19,12 +19,12 @@ use greffier::core::refusal::{Refusal, RefusalKind};
 use greffier::core::time::Timestamp;
 use greffier::shell::bus::archive::{
     Answer, Archive, DetailPlanRow, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow,
-    RunReport, SealRequest, SessionInfo, Status,
+    RunReport, ScrubFinding, ScrubProgress, ScrubRequest, SealRequest, SessionInfo, Status,
 };
 use greffier::shell::bus::caller::{Caller, Callers};
 use greffier::shell::bus::interfaces::{
     Desk, HoldInterface, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface,
-    RetentionInterface, SessionInterface,
+    RetentionInterface, SCRUB, ScrubInterface, SessionInterface,
 };
 use greffier::shell::crypt::{Secret, Signer};
 
@@ -49,6 +49,7 @@ pub struct Fake {
     pub epochs: Vec<String>,
     pub head: String,
     vkey: String,
+    scrub: Mutex<ScrubProgress>,
 }
 
 impl Fake {
@@ -83,7 +84,15 @@ impl Fake {
             }
         }
         let (head, vkey) = (sign(entries, &tree), key(&log).to_string());
-        Self { asked: Mutex::default(), media: media.to_owned(), ledger, epochs, head, vkey }
+        Self {
+            asked: Mutex::default(),
+            media: media.to_owned(),
+            ledger,
+            epochs,
+            head,
+            vkey,
+            scrub: Mutex::default(),
+        }
     }
 
     fn tile(&self, tile: TileAt) -> Result<Vec<Hash>, std::convert::Infallible> {
@@ -118,6 +127,7 @@ fn row(n: u32) -> RecordingRow {
         class: "premises".into(),
         expires: at("2026-05-27T10:06:00Z"),
         held: n == 0,
+        damaged: n == 1,
     }
 }
 
@@ -245,6 +255,29 @@ impl Archive for Fake {
     async fn rebuild_index(&self, _: Caller) -> Answer<()> {
         Ok(())
     }
+    async fn scrub(&self, _: Caller, request: ScrubRequest) -> Answer<()> {
+        self.note(format!("scrub {request:?}"));
+        *self.scrub.lock().unwrap() = ScrubProgress { number: 1, running: true, ..ScrubProgress::default() };
+        Ok(())
+    }
+    async fn cancel_scrub(&self, _: Caller) -> Answer<()> {
+        self.note("cancel scrub".into());
+        Err(Refusal::new(RefusalKind::Conflict, "No scrub runs; there is nothing to end."))
+    }
+    async fn scrub_findings(&self, _: Caller) -> Answer<Vec<ScrubFinding>> {
+        let finding = |recording, what: &str, offset| ScrubFinding { recording, what: what.into(), offset };
+        Ok(vec![finding(Some(RECORDING), "object-damaged", Some(64)), finding(None, "object-foreign", None)])
+    }
+    /// Ends when it was looked at some twenty times.
+    fn scrub_progress(&self) -> ScrubProgress {
+        let mut scrub = self.scrub.lock().unwrap();
+        scrub.counts.recordings += 1;
+        if scrub.counts.recordings > 20 {
+            scrub.running = false;
+            scrub.counts.damaged = 2;
+        }
+        scrub.clone()
+    }
     async fn status(&self) -> Status {
         Status { state: "closed".into(), why: "The disk is full.".into(), entries: 3, ..Status::default() }
     }
@@ -342,6 +375,7 @@ async fn serve(address: &str, archive: Arc<Fake>) -> zbus::Connection {
     server.at(ROOT, RetentionInterface(desk.clone())).await.unwrap();
     server.at(ROOT, LedgerInterface(desk.clone())).await.unwrap();
     server.at(ROOT, ManagerInterface(desk.clone())).await.unwrap();
+    server.at(SCRUB, ScrubInterface(desk.clone())).await.unwrap();
     server
         .at(format!("{ROOT}/session/{SESSION}"), SessionInterface::new(desk.clone(), SESSION))
         .await

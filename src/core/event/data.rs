@@ -174,7 +174,7 @@ data! {
     }
     /// `access.searched`.
     Searched {
-        /// `search`, `describe`, `details`, `plan`, `session`, or `index` (the catalogue was rebuilt).
+        /// `search`, `describe`, `details`, `plan`, `session`, `scrub`, or `index` (the catalogue was rebuilt).
         what: SmolStr,
         /// Sources searched; empty when one recording was asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -252,11 +252,43 @@ data! {
     }
     /// `store.damaged`.
     StoreDamaged {
-        /// `object-missing`, `object-damaged` or `key-missing`.
+        /// A word of [`crate::core::scrub::Harm`].
         what: String,
-        /// Byte offset in the object file, where there is one.
+        /// Byte offset in the object file or the key file, where there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         offset: Option<u64>,
+        /// How many, where it is about no recording in particular.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
+    }
+    /// `store.scrubbed`: objects and key slots were read from the medium and compared with their entries. All counts are of
+    /// what was read, also by earlier runs that this one went on from.
+    StoreScrubbed {
+        /// `ordered` (a scrub begins or was refused, nothing is read yet), `complete`, or why it ended before:
+        /// `cancelled`, `service-stopped`, `ledger-unavailable`.
+        why: String,
+        /// Recordings.
+        recordings: u64,
+        /// Bytes of objects.
+        bytes: u64,
+        /// Key slots, both copies.
+        keys: u64,
+        /// Recordings found damaged, and names that do not belong into the store.
+        damaged: u64,
+        /// Copies of key slots that were written again from the good one.
+        repaired: u64,
+        /// Recordings that could not be looked at.
+        unread: u64,
+        /// When the reading began, if it went on from an earlier run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Timestamp>,
+    }
+}
+
+impl StoreScrubbed {
+    /// Whether what it is about was read whole, and nothing was wrong with it. The outcome must be `done` besides.
+    pub fn found_sound(&self) -> bool {
+        self.why == "complete" && self.recordings > 0 && self.damaged.saturating_add(self.unread) == 0
     }
 }
 

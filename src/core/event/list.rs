@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 use super::data::{
     Because, DetailsDestroyed, HoldLifted, HoldPlaced, LedgerCreated, LedgerHeartbeat, LedgerProved,
     LedgerRead, LedgerRecovered, LedgerRekeyed, LedgerRestored, LedgerStarted, LedgerStopped, Nothing,
-    Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched, SourceFacts, StoreDamaged, Usage,
+    Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched, SourceFacts, StoreDamaged, StoreScrubbed,
+    Usage,
 };
 
 /// Whether an event carries a detail.
@@ -164,6 +165,8 @@ events! {
     GuardForeignAccess(Nothing) = "guard.foreign-access", Required;
     /// An object or its key is not what the ledger says.
     StoreDamaged(StoreDamaged) = "store.damaged", Forbidden;
+    /// Objects and keys were read from the medium and compared with the ledger.
+    StoreScrubbed(StoreScrubbed) = "store.scrubbed", Optional;
 }
 
 #[cfg(test)]

@@ -68,6 +68,7 @@ impl Denial {
             DenialKind::Denied => match self.rule.as_str() {
                 "builtin.root" | "builtin.login-uid" => "Log in under your own name.",
                 "builtin.unknown" => "Name a source that stands in the policy.",
+                "builtin.store" => "Tell the administrator.",
                 "builtin.restriction" => "Whoever placed the hold can lift it.",
                 _ => "Ask the controller for a grant.",
             },

@@ -148,6 +148,7 @@ impl DetailFacts {
             | Event::SourceRetired(_)
             | Event::RecordingSealed(_)
             | Event::RecordingRejected(_)
+            | Event::StoreScrubbed(_)
             | Event::AccessSearched(_)
             | Event::AccessOpened(_)
             | Event::AccessProgress(_)

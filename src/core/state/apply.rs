@@ -1,14 +1,16 @@
 //! What each event does to the state. Checks first, changes after: a refused event leaves no trace.
 
 use super::violation::{Contradiction, Violation};
-use super::{OpenSession, Recording, State};
+use super::{Damage, OpenSession, Recording, State};
 use crate::core::event::{
-    DetailsDestroyed, Event, HoldPlaced, Opened, Outcome, PurgePlanned, Record, Sealed, Subject, Usage,
+    DetailsDestroyed, Event, HoldPlaced, Opened, Outcome, PurgePlanned, Record, Sealed, StoreDamaged, Subject,
+    Usage,
 };
 use crate::core::ids::{RecordingId, SessionId, SourceId};
 use crate::core::register::holds::Hold;
 use crate::core::register::uses::Use;
 use crate::core::retention::LastSeen;
+use crate::core::scrub::Harm;
 use crate::core::time::Timestamp;
 
 type Step = Result<(), Contradiction>;
@@ -88,8 +90,17 @@ impl State {
             | Event::RecordingRejected(_)
             | Event::AccessSearched(_)
             | Event::AccessRefusedMany(_)
-            | Event::GuardForeignAccess(_)
-            | Event::StoreDamaged(_) => Ok(()),
+            | Event::GuardForeignAccess(_) => Ok(()),
+            Event::StoreDamaged(damaged) => {
+                self.set(|state| state.mark_damaged(record.seq, subject, damaged))
+            }
+            // Read whole and sound: what was put back from a backup can be used again.
+            Event::StoreScrubbed(scrubbed) if scrubbed.found_sound() => self.set(|state| {
+                if let Some(id) = subject.recording {
+                    state.damaged.remove(&id);
+                }
+            }),
+            Event::StoreScrubbed(_) => Ok(()),
         }
     }
 
@@ -203,6 +214,7 @@ impl State {
         if !self.purging.remove(&id) {
             return Err(Contradiction::PurgeWithoutPlan(id));
         }
+        self.damaged.remove(&id);
         if let Some(recording) = self.recordings.remove(&id) {
             self.due.remove(&(recording.latest, id));
             if let Some(file) = recording.spool {
@@ -232,6 +244,13 @@ impl State {
         }
         self.details.destroy(destroyed);
         Ok(())
+    }
+
+    fn mark_damaged(&mut self, seq: u64, subject: &Subject, damaged: &StoreDamaged) {
+        let Some(id) = subject.recording.filter(|id| self.recordings.contains_key(id)) else { return };
+        if let Some(harm) = Harm::from_word(&damaged.what).filter(|harm| harm.spoils()) {
+            self.damaged.insert(id, Damage { harm, offset: damaged.offset, entry: seq });
+        }
     }
 
     fn mark_purging(&mut self, id: RecordingId, purging: bool) {

@@ -21,6 +21,7 @@ use crate::core::ids::{ClassId, Digest, Kind, RecordingId, SessionId, SharedText
 use crate::core::register::holds::Holds;
 use crate::core::register::uses::Uses;
 use crate::core::retention::LastSeen;
+use crate::core::scrub::Harm;
 use crate::core::time::Timestamp;
 
 /// A recording in the archive, as the ledger tells it.
@@ -69,6 +70,17 @@ pub struct OpenSession {
     pub until: Timestamp,
 }
 
+/// What is known to be wrong with a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damage {
+    /// What.
+    pub harm: Harm,
+    /// Byte offset in the object, where there is one.
+    pub offset: Option<u64>,
+    /// The entry that says so.
+    pub entry: u64,
+}
+
 /// Everything that decisions need to know of the past.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
@@ -90,6 +102,7 @@ pub struct State {
     details: DestroyedDetails,
     restored: Option<LedgerRestored>,
     texts: SharedTexts,
+    damaged: BTreeMap<RecordingId, Damage>,
 }
 
 impl State {
@@ -150,6 +163,10 @@ impl State {
     /// Recordings whose purge was decided and has not ended.
     pub fn purging(&self) -> impl Iterator<Item = &RecordingId> {
         self.purging.iter()
+    }
+    /// Recordings in the archive that are known to be damaged, until they are read whole and sound.
+    pub fn damaged(&self) -> &BTreeMap<RecordingId, Damage> {
+        &self.damaged
     }
     /// The holds that stand.
     pub fn holds(&self) -> &Holds {

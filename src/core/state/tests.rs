@@ -294,3 +294,45 @@ fn openings_and_their_bytes_are_remembered_for_a_day_and_without_an_account_coun
     state.apply(&usage(10, 0, 90)).unwrap();
     assert_eq!(state.uses().len(), 2);
 }
+
+#[test]
+fn damage_is_a_fact_until_the_recording_is_read_whole_and_sound_or_purged() {
+    use crate::core::event::{StoreDamaged, StoreScrubbed};
+
+    let mut state = created();
+    let about = |seq, id, event, outcome| Record { event, outcome, ..record(seq, id, Act::Seal) };
+    let damaged =
+        |what: &str| Event::StoreDamaged(StoreDamaged { what: what.into(), offset: Some(64), count: None });
+    let scrubbed = |why: &str, recordings, damaged, unread| {
+        let why = why.into();
+        let (bytes, keys, repaired, since) = (0, 0, 0, None);
+        Event::StoreScrubbed(StoreScrubbed { why, recordings, bytes, keys, damaged, repaired, unread, since })
+    };
+    let mut seq = 1;
+    let mut then = |state: &mut State, id, event, outcome| {
+        state.apply(&about(seq, id, event, outcome)).unwrap();
+        seq += 1;
+        state.damaged().len()
+    };
+    let done = Outcome::Done;
+    then(&mut state, 1, record(1, 1, Act::Seal).event, done);
+    assert_eq!(then(&mut state, 2, damaged("object-damaged"), done), 0, "of no recording in the archive");
+    assert_eq!(then(&mut state, 1, damaged("key-copy"), done), 0, "what was repaired spoils nothing");
+    assert_eq!(then(&mut state, 1, damaged("object-damaged"), done), 1);
+    assert_eq!(state.damaged().values().next().unwrap().entry, 4);
+    for (why, recordings, damaged, unread, outcome) in [
+        ("complete", 1, 1, 0, done),
+        ("complete", 1, 0, 1, done),
+        ("complete", 0, 0, 0, done),
+        ("cancelled", 1, 0, 0, done),
+        ("complete", 1, 0, 0, Outcome::Failed),
+    ] {
+        let left = then(&mut state, 1, scrubbed(why, recordings, damaged, unread), outcome);
+        assert_eq!(left, 1, "{why} {recordings} {damaged} {unread} {outcome:?}");
+    }
+    assert_eq!(then(&mut state, 1, scrubbed("ordered", 0, 0, 0), Outcome::Granted), 1);
+    assert_eq!(then(&mut state, 1, scrubbed("complete", 1, 0, 0), done), 0);
+    assert_eq!(then(&mut state, 1, damaged("object-missing"), done), 1);
+    then(&mut state, 1, record(1, 1, Act::Plan).event, done);
+    assert_eq!(then(&mut state, 1, record(1, 1, Act::Purge).event, done), 0, "gone with the recording");
+}

@@ -5,6 +5,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::core::event::Record;
 use crate::core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::core::ledger::entry::{Entry, EntryError};
 use crate::core::ledger::epoch::{EpochError, EpochKeys};
@@ -14,6 +15,8 @@ use crate::core::ledger::restore::{KnownHead, Outside};
 use crate::core::ledger::tail::{self, TailError, TailHeader};
 use crate::core::ledger::tile::{MAX_BUNDLE_BYTES, TileError, entries_path, parse_bundle};
 use crate::core::ledger::tree::Frontier;
+use crate::core::state::State;
+use crate::core::time::Timestamp;
 use crate::shell::disk::ledger_files::{LedgerDir, read_bounded};
 
 /// Entries in a bundle.
@@ -25,6 +28,16 @@ pub struct Found {
     pub here: KnownHead,
     /// What tells of it from outside.
     pub outside: Outside,
+    /// The entry that contradicts those before it, in words: no service starts on it.
+    pub contradiction: Option<String>,
+    /// Whether its clock is suspect, as the entries say.
+    pub clock_suspect: bool,
+    /// Recordings that the entries say are damaged.
+    pub damaged: u64,
+    /// When its last entry was written.
+    pub last: Option<Timestamp>,
+    /// Entries that the second copy of the checkpoint knows.
+    pub second_entries: Option<u64>,
     /// Sizes in `checkpoints/` beyond the ledger.
     pub kept_beyond: Vec<u64>,
 }
@@ -79,7 +92,13 @@ pub fn look(dir: &Path, second_place: &Path) -> Result<Found, LookError> {
 
     let bytes = files.read_tail().map_err(failed("tail"))?.ok_or_else(|| missing("tail"))?;
     let header = TailHeader::decode(&bytes).map_err(TailError::Header)?;
-    let mut walk = Walk { tree: Frontier::new(), second, had_second: second.is_some_and(|it| it.size == 0) };
+    let mut walk = Walk {
+        tree: Frontier::new(),
+        second,
+        had_second: second.is_some_and(|it| it.size == 0),
+        state: State::default(),
+        contradiction: None,
+    };
     let mut epochs = EpochKeys::new(log_key);
     for n in 0..header.base.size() / BUNDLE {
         let name = entries_path(n, None);
@@ -89,12 +108,17 @@ pub fn look(dir: &Path, second_place: &Path) -> Result<Found, LookError> {
             let entry = Entry::parse(line).map_err(|error| LookError::Entry(name.clone(), error))?;
             epochs.note_entry(&entry).map_err(|error| LookError::Epoch(name.clone(), error))?;
             walk.push(line);
+            walk.fold(entry);
         }
     }
     // Nothing counts as acknowledged here: what is known from outside is what this is to judge.
     let recovered = tail::recover(&bytes, &epochs, 0)?;
+    let mut last = None;
     for entry in &recovered.entries {
         walk.push(entry.line);
+        let entry = Entry::parse(entry.line).map_err(|error| LookError::Entry("tail".into(), error))?;
+        last = Some(entry.time);
+        walk.fold(entry);
     }
     let here = KnownHead { size: walk.tree.size(), root: walk.tree.root() };
     let mut bundles = header.base.size() / BUNDLE;
@@ -103,6 +127,11 @@ pub fn look(dir: &Path, second_place: &Path) -> Result<Found, LookError> {
     }
     Ok(Found {
         here,
+        contradiction: walk.contradiction,
+        clock_suspect: walk.state.clock_suspect(),
+        damaged: walk.state.damaged().len() as u64,
+        last,
+        second_entries: second.map(|second| second.size),
         outside: Outside {
             second: second.map(|second| (second, walk.had_second)),
             kept: largest,
@@ -116,6 +145,8 @@ struct Walk {
     tree: Frontier,
     second: Option<KnownHead>,
     had_second: bool,
+    state: State,
+    contradiction: Option<String>,
 }
 
 impl Walk {
@@ -125,6 +156,21 @@ impl Walk {
         if self.second.is_some_and(|it| it.size == size) {
             self.had_second = self.second == Some(KnownHead { size, root: self.tree.root() });
         }
+    }
+}
+
+impl Walk {
+    /// Folds an entry as a start does. After the first contradiction nothing more is folded.
+    fn fold(&mut self, entry: Entry<'_>) {
+        if self.contradiction.is_some() {
+            return;
+        }
+        let seq = entry.seq;
+        let folded = match Record::of(entry) {
+            Ok(record) => self.state.apply(&record).map_err(|violation| violation.to_string()),
+            Err(error) => Err(format!("entry {seq}: {error}")),
+        };
+        self.contradiction = folded.err();
     }
 }
 

@@ -263,7 +263,7 @@ fn proposal(drafts: impl IntoIterator<Item = Draft>) -> Proposal<()> {
 
 /// An entry that says `text` and changes no state.
 fn plain(text: impl Into<String>) -> Draft {
-    Draft::fact(Event::StoreDamaged(StoreDamaged { what: text.into(), offset: None }))
+    Draft::fact(Event::StoreDamaged(StoreDamaged { what: text.into(), offset: None, count: None }))
 }
 /// One with a detail.
 fn detailed(text: impl Into<String>) -> Draft {

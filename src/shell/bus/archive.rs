@@ -9,6 +9,7 @@ use super::caller::Caller;
 use crate::core::event::HoldKind;
 use crate::core::ids::{HoldId, Kind, RecordingId, SessionId};
 use crate::core::refusal::Refusal;
+use crate::core::scrub::Counts;
 use crate::core::time::Timestamp;
 
 /// The answer of one call.
@@ -105,6 +106,8 @@ pub struct RecordingRow {
     pub expires: Timestamp,
     /// Whether a hold stands.
     pub held: bool,
+    /// Whether it is known to be damaged, and so cannot be opened.
+    pub damaged: bool,
 }
 
 /// What `Open` gives.
@@ -180,6 +183,45 @@ pub struct RunReport {
     pub failed: u64,
     /// Why nothing was purged, if so.
     pub blocked: Option<String>,
+}
+
+/// `Manager.Scrub`'s request.
+#[derive(Debug, Clone, Default)]
+pub struct ScrubRequest {
+    /// How fast to read, in MiB a second; 0 without a limit; `None` as configured.
+    pub rate_mib_s: Option<u64>,
+    /// Only this recording, as typed.
+    pub recording: Option<String>,
+    /// Begin anew although an earlier scrub did not come to its end.
+    pub restart: bool,
+}
+
+/// How far a scrub is; numbers alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScrubProgress {
+    /// Which scrub since the service started; 0 before the first.
+    pub number: u64,
+    /// Whether it runs.
+    pub running: bool,
+    /// Recordings in the archive when it began.
+    pub recordings_total: u64,
+    /// Bytes of these recordings.
+    pub bytes_total: u64,
+    /// How fast it reads at most, in bytes a second; 0 without a limit.
+    pub bytes_per_s: u64,
+    /// What was read.
+    pub counts: Counts,
+}
+
+/// Something that a scrub found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScrubFinding {
+    /// The recording, where it is about one.
+    pub recording: Option<RecordingId>,
+    /// The word of `store.damaged`.
+    pub what: String,
+    /// Bytes from the start of the file.
+    pub offset: Option<u64>,
 }
 
 /// Numbers for everybody.
@@ -292,6 +334,14 @@ pub trait Archive: Send + Sync + 'static {
     fn reload(&self, caller: Caller) -> impl Future<Output = Answer<()>> + Send;
     /// Makes the catalogue anew from the ledger; the answer comes when it is done.
     fn rebuild_index(&self, caller: Caller) -> impl Future<Output = Answer<()>> + Send;
+    /// Begins to read the whole store.
+    fn scrub(&self, caller: Caller, request: ScrubRequest) -> impl Future<Output = Answer<()>> + Send;
+    /// Ends the scrub that runs.
+    fn cancel_scrub(&self, caller: Caller) -> impl Future<Output = Answer<()>> + Send;
+    /// What the scrub that runs, or ran last, has found.
+    fn scrub_findings(&self, caller: Caller) -> impl Future<Output = Answer<Vec<ScrubFinding>>> + Send;
+    /// How far it is.
+    fn scrub_progress(&self) -> ScrubProgress;
     /// Numbers for everybody.
     fn status(&self) -> impl Future<Output = Status> + Send;
     /// The last published head: at most one a minute.

@@ -125,6 +125,29 @@ pub trait Manager {
     fn reload(&self) -> zbus::Result<()>;
     /// Makes the catalogue anew; answers when that is done.
     fn rebuild_index(&self) -> zbus::Result<()>;
+    /// Begins to read the whole store; the object that shows how far it is.
+    fn scrub(&self, request: Request<'_>) -> zbus::Result<OwnedObjectPath>;
+}
+
+/// The scrub that runs, or ran last.
+#[zbus::proxy(
+    interface = "org.greffier.Archive1.Scrub",
+    default_service = "org.greffier.Archive1",
+    default_path = "/org/greffier/Archive1/scrub"
+)]
+pub trait Scrub {
+    /// Ends it.
+    fn cancel(&self) -> zbus::Result<()>;
+    /// What it has found.
+    fn findings(&self) -> zbus::Result<Vec<Fields>>;
+}
+
+/// All numbers of the scrub at one moment.
+pub async fn scrub_numbers(bus: &Connection) -> Result<Fields, Failure> {
+    let (service, path) = (Some("org.greffier.Archive1"), "/org/greffier/Archive1/scrub");
+    let properties = Some("org.freedesktop.DBus.Properties");
+    let reply = bus.call_method(service, path, properties, "GetAll", &"org.greffier.Archive1.Scrub").await?;
+    Ok(reply.body().deserialize()?)
 }
 
 /// Connects to the bus at `address`, a D-Bus address; `None` or `system` is the system bus. No call on it waits longer

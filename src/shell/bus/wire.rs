@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use zbus::wire::{OwnedVariant, Variant};
 
 use super::archive::{
-    DetailPlanRow, Filter, HoldRequest, OpenRequest, PlanRow, RecordingRow, RunReport, SealRequest,
-    SessionInfo, Status,
+    DetailPlanRow, Filter, HoldRequest, OpenRequest, PlanRow, RecordingRow, RunReport, ScrubFinding,
+    ScrubRequest, SealRequest, SessionInfo, Status,
 };
 use crate::core::event::{Detail, HoldKind};
 use crate::core::ids::Kind;
@@ -195,6 +195,7 @@ pub fn row(row: RecordingRow) -> Dict {
         ("class", row.class.into()),
         ("expires", row.expires.to_string().into()),
         ("held", row.held.into()),
+        ("damaged", row.damaged.into()),
     ])
 }
 
@@ -255,6 +256,29 @@ pub fn run_report(report: RunReport) -> Dict {
         reply.extend(dict([("blocked", blocked.into())]));
     }
     reply
+}
+
+/// The request of `Manager.Scrub`.
+pub fn scrub_request(dict: Dict) -> Result<ScrubRequest, Refusal> {
+    let mut keys = Keys::new(dict);
+    let request = ScrubRequest {
+        rate_mib_s: keys.take("rate", "a number (t), in MiB a second")?,
+        recording: keys.text("recording")?,
+        restart: keys.take("restart", "a boolean (b)")?.unwrap_or(false),
+    };
+    keys.end(request)
+}
+
+/// A row of `Scrub.Findings`.
+pub fn scrub_finding(finding: ScrubFinding) -> Dict {
+    let mut row = dict([("what", finding.what.into())]);
+    if let Some(recording) = finding.recording {
+        row.extend(dict([("recording", recording.to_string().into())]));
+    }
+    if let Some(offset) = finding.offset {
+        row.extend(dict([("offset", offset.into())]));
+    }
+    row
 }
 
 /// The reply of `Manager.Status`.
@@ -376,12 +400,13 @@ mod tests {
             class: text(),
             expires: at,
             held: false,
+            damaged: false,
         });
         let mut keys: Vec<_> = keys.keys().map(String::as_str).collect();
         keys.sort_unstable();
         let expected = [
-            "bytes", "class", "end", "expires", "held", "id", "kind", "media", "sealed", "sha256", "source",
-            "start",
+            "bytes", "class", "damaged", "end", "expires", "held", "id", "kind", "media", "sealed", "sha256",
+            "source", "start",
         ];
         assert_eq!(keys, expected);
     }

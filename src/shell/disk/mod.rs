@@ -14,5 +14,7 @@ pub mod ledger_files;
 pub mod lock;
 pub mod object;
 pub mod reserve;
+#[cfg(feature = "daemon")]
+pub mod scrub_place;
 pub mod slots;
 pub mod statedir;

@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use super::durable::{DiskError, make_dir, sync_dir};
 use crate::core::ids::RecordingId;
 
+mod check;
 mod read;
 mod seal;
 pub use super::direct::will_read_through;
+pub use check::{CheckError, Whole};
 pub use read::SealedReader;
 pub use seal::StagedObject;
 

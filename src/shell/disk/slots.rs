@@ -27,7 +27,9 @@ use super::reserve;
 use crate::core::format::slot::{SLOT_BYTES, Slot, SlotBytes, SlotId, SlotKind};
 use crate::shell::crypt::{MasterKey, Secret};
 
+mod check;
 mod pair;
+pub use check::SlotCheck;
 use pair::{Pair, Side};
 
 /// Why a slot cannot be used.

@@ -150,13 +150,17 @@ fn refuse_exposed(path: &Path) -> Result<(), StateDirError> {
     if mode & 0o077 == 0 { Ok(()) } else { Err(StateDirError::Exposed(path.to_owned())) }
 }
 
-/// What the kernel says of the file system that holds the keys.
-fn medium_of(path: &Path) -> Result<Medium, DiskError> {
-    let keys = path.join("keys");
-    let magic =
-        rustix::fs::statfs(&keys).map_err(DiskError::when("ask for the file system of", &keys))?.f_type;
+/// What `statfs` calls the file system of `path`.
+pub fn magic_of(path: &Path) -> Result<u64, DiskError> {
+    let magic = rustix::fs::statfs(path).map_err(DiskError::when("ask for the file system of", path))?.f_type;
     // Magic numbers are 32 bits; the kernel's word is signed and may be wider.
-    let magic = (i128::from(magic) & 0xFFFF_FFFF) as u64;
+    Ok((i128::from(magic) & 0xFFFF_FFFF) as u64)
+}
+
+/// The file system that holds the keys of the state directory `path`, judged.
+pub fn medium_of(path: &Path) -> Result<Medium, DiskError> {
+    let keys = path.join("keys");
+    let magic = magic_of(&keys)?;
     let options = mount_options(&keys)?;
     Ok(judge_medium(&MediumFacts { magic, options, journalled_file: journals_a_key(&keys) }))
 }

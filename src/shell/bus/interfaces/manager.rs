@@ -2,10 +2,12 @@
 
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
+use zbus::wire::OwnedObjectPath;
 
 use super::super::archive::Archive;
 use super::super::wire::{self, BusError, Dict};
-use super::{Desk, ROOT};
+use super::{Desk, ROOT, SCRUB};
+use crate::core::refusal::Refusal;
 
 /// The service itself.
 pub struct ManagerInterface<A>(pub Desk<A>);
@@ -31,6 +33,21 @@ impl<A: Archive> ManagerInterface<A> {
     /// `Conflict` while that is under way already. For administrators.
     async fn rebuild_index(&self, #[zbus(header)] header: Header<'_>) -> Result<(), BusError> {
         self.0.run(&header, |archive, caller| async move { archive.rebuild_index(caller).await }).await
+    }
+
+    /// Begins to read every object and every key from the medium, compares them with the ledger, and returns the object
+    /// that shows how far it is. It goes on where an earlier one did not come to its end. `Conflict` while one runs.
+    /// Request: `rate t` (MiB a second, 0 without a limit), `recording s` (this one alone), `restart b`. For
+    /// administrators.
+    #[zbus(out_args("scrub"))]
+    async fn scrub(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        request: Dict,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let request = wire::scrub_request(request)?;
+        self.0.run(&header, |archive, caller| async move { archive.scrub(caller, request).await }).await?;
+        Ok(OwnedObjectPath::try_from(SCRUB).map_err(|_| Refusal::internal())?)
     }
 
     /// Version of the program.

@@ -8,11 +8,13 @@ mod ledger;
 mod manager;
 mod recordings;
 mod retention;
+mod scrub;
 
 pub use ledger::LedgerInterface;
 pub use manager::{ManagerInterface, announce_state};
 pub use recordings::{RecordingsInterface, SessionInterface, announce_end, session_path};
 pub use retention::{HoldInterface, RetentionInterface, hold_path};
+pub use scrub::{SCRUB, ScrubInterface};
 
 use std::collections::HashMap;
 use std::future::Future;

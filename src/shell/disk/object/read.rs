@@ -180,7 +180,7 @@ fn copy_kept(kept: &mut Kept, index: u64, within: usize, out: &mut [u8]) -> bool
     found
 }
 
-fn open_file(path: &Path) -> Result<File, ObjectError> {
+pub(super) fn open_file(path: &Path) -> Result<File, ObjectError> {
     // Not blocking: were it a FIFO, opening it must not wait.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
@@ -231,7 +231,7 @@ fn read_exact(file: &File, path: &Path, buffer: &mut [u8], offset: u64) -> Resul
     }
 }
 
-fn damaged(path: &Path, base: u64, error: FormatError) -> ObjectError {
+pub(super) fn damaged(path: &Path, base: u64, error: FormatError) -> ObjectError {
     ObjectError::Damaged {
         path: path.to_owned(),
         offset: base.saturating_add(error.offset),
