@@ -8,6 +8,7 @@ pub mod args;
 mod doctor;
 mod export;
 mod init;
+mod keys;
 mod ledger;
 mod policy;
 mod proofs;
@@ -24,7 +25,7 @@ use zbus::Connection;
 
 use crate::shell::bus::client::{ANSWER, Failure, LONG_ANSWER, connect};
 use crate::shell::terminal::{self, Form};
-use args::{Cli, Command, HoldCommand, LedgerCommand, PolicyCommand, RetentionCommand};
+use args::{Cli, Command, HoldCommand, KeysCommand, LedgerCommand, PolicyCommand, RetentionCommand};
 
 /// Runs one command. `bus_from_environment` is used where `--bus` is absent. The exit code of design §12.
 pub fn run(cli: Cli, bus_from_environment: Option<String>) -> u8 {
@@ -43,6 +44,7 @@ pub fn run(cli: Cli, bus_from_environment: Option<String>) -> u8 {
             let patience = std::time::Duration::from_secs(timeout);
             witness::witness(form, &witness::Task { dir: &dir, policy: &policy, state: &state, patience })
         }
+        Command::Keys(KeysCommand::Restore(args)) if !args.check => keys::restore(&args, form),
         command => ask(command, form, bus.as_deref()),
     };
     match result {
@@ -64,7 +66,9 @@ fn ask(command: Command, form: Form, bus: Option<&str>) -> Result<u8, Failure> {
         .build()
         .map_err(|error| Failure::Unavailable(format!("This program cannot start ({error}); try again.")))?;
     let answer = match command {
-        Command::Seal(_) | Command::Retention(RetentionCommand::Run) => LONG_ANSWER,
+        Command::Seal(_)
+        | Command::Retention(RetentionCommand::Run)
+        | Command::Keys(KeysCommand::Rotate { .. }) => LONG_ANSWER,
         _ => ANSWER,
     };
     runtime.block_on(async {
@@ -103,6 +107,9 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
         Command::Ledger(LedgerCommand::Export { dir, with_details }) => {
             export::export(bus, form, &dir, with_details).await
         }
+        Command::Keys(KeysCommand::Rotate { ground }) => keys::rotate(bus, ground).await,
+        Command::Keys(KeysCommand::Backup(args)) => keys::backup(bus, form, &args).await,
+        Command::Keys(KeysCommand::Restore(args)) => keys::drill(bus, form, &args).await,
         Command::Ledger(LedgerCommand::Publish { dir, .. }) => publish::publish(bus, form, &dir).await,
         // Handled without the service, above.
         #[cfg(feature = "witness")]

@@ -12,6 +12,7 @@ mod health;
 mod heartbeat;
 mod holds;
 mod ingest;
+mod keys;
 pub mod ledger;
 mod ledger_access;
 mod open;

@@ -20,18 +20,19 @@ use super::projection::{Follow, Projection};
 use super::rekey::RekeyError;
 use super::service::Service;
 use super::sessions::{End, Sessions};
-use super::{ingest, recover, serve};
+use super::keys::OpenedKeys;
+use super::{ingest, keys, recover, serve};
 use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped};
 use crate::core::format::slot::{SlotId, SlotKind};
 use crate::core::ledger::note::VerifierKey;
 use crate::core::policy::{House, Policy};
 use crate::shell::clock::SystemClock;
-use crate::shell::crypt::{MasterKey, Signer};
+use crate::shell::crypt::Signer;
 use crate::shell::disk::catalogue::{Catalogue, CatalogueError};
 use crate::shell::disk::durable::DiskError;
 use crate::shell::disk::ledger_files::read_bounded;
 use crate::shell::disk::object::ObjectStore;
-use crate::shell::disk::slots::{KeySlots, SlotError};
+use crate::shell::disk::slots::SlotError;
 use crate::shell::disk::statedir::{StateDir, StateDirError};
 use crate::shell::fuse::FuseMount;
 use crate::shell::watch::Spool;
@@ -167,7 +168,8 @@ pub(super) async fn assemble(
         session_max: config.limits.session_max,
         allow_switched_user: config.bus.allow_switched_user,
     };
-    let slots = Arc::new(open_keys(&config, state_dir, environment)?);
+    let OpenedKeys { slots, place, unfinished } = keys::open(&config, state_dir, environment)?;
+    let slots = Arc::new(slots);
     let log_key = identity(&config, state_dir)?;
     let log = Signer::new(&slots.open_secret(SlotKind::Log, &LOG_KEY)?);
     if log.public() != *log_key.public() {
@@ -216,6 +218,8 @@ pub(super) async fn assemble(
         reader: opened.reader,
         store,
         slots,
+        master_place: place,
+        rotating: tokio::sync::Mutex::default(),
         catalogue,
         sessions: Sessions::default(),
         health,
@@ -237,6 +241,7 @@ pub(super) async fn assemble(
 
     service.rekey().await.map_err(Fatal::Rekey)?;
     record_start(&service, &state).await?;
+    service.record_restored_key(state_dir).await?;
     let reconciling = service.clone();
     let reconciled = tokio::task::spawn_blocking(move || {
         reconciling.interrupt_sessions()?;
@@ -247,37 +252,14 @@ pub(super) async fn assemble(
         .map_err(|error| Fatal::Recovery(error.to_string()))?
         .map_err(|error| Fatal::Recovery(chain(error.as_ref())))?;
     say_what_is_weak(&service, state_dir);
+    if let Some(why) = unfinished {
+        service.health.degrade(Part::Rotation, why);
+    }
+    service.resume_rotation().await;
     mount(&service);
     load_policy_at_start(&service).await;
     recover::remove_sealed_leftovers(&service).await;
     Ok(Assembled { service, writer: opened.thread, second_place })
-}
-
-fn open_keys(config: &Config, state_dir: &StateDir, environment: &Environment) -> Result<KeySlots, Fatal> {
-    let failed = |what: String| move |source| Fatal::MasterKey { what, source };
-    let master = match &config.key.insecure_key_file {
-        Some(path) => {
-            let what = format!("{} must be the file that `greffierctl init` wrote", path.display());
-            let mut file = std::fs::File::open(path).map_err(failed(what.clone()))?;
-            MasterKey::read_from(&mut file).map_err(failed(what))?
-        }
-        None => {
-            // `Config::load` saw that one of the two is there.
-            let name = config.key.credential.as_deref().unwrap_or_default();
-            let what = format!("the unit must load the credential {name}");
-            let dir = environment.credentials.as_deref().ok_or_else(|| Fatal::MasterKey {
-                what: what.clone(),
-                source: std::io::Error::new(std::io::ErrorKind::NotFound, "there are no credentials"),
-            })?;
-            let bytes = systemd::read_credential(dir, name).map_err(failed(what.clone()))?;
-            MasterKey::read_from(&mut bytes.as_slice()).map_err(failed(what))?
-        }
-    };
-    let generations = KeySlots::generations(&state_dir.keys())?;
-    let generation = *generations.last().ok_or_else(|| {
-        Fatal::Identity("keys/ holds no key file; restore it from a backup, or run `greffierctl init`".into())
-    })?;
-    Ok(KeySlots::open(&state_dir.keys(), master, generation)?)
 }
 
 /// The log key's vkey; its name must be the configured origin.
@@ -309,6 +291,7 @@ async fn record_start(service: &Arc<Service>, before: &crate::core::state::State
 }
 
 fn say_what_is_weak(service: &Service, state_dir: &StateDir) {
+    service.judge_key_memory();
     if service.config.key.insecure_key_file.is_some() {
         let why = "The master key lies in a plain file (insecure_key_file): use a systemd credential.";
         service.health.degrade(Part::Key, why);
@@ -353,6 +336,7 @@ async fn stop(running: Running, orderly: bool) {
     let _ended = service.sessions.all_ended().await;
     // A purge under way ends first: it holds this.
     let _purged = service.purging.lock().await;
+    let _rotated = service.rotating.lock().await;
     serve::record_last_refusals(&service).await;
     let why = if orderly { "service-stopped" } else { "bus-lost" };
     let stopped = Draft::fact(Event::LedgerStopped(LedgerStopped { why: why.into() }));

@@ -5,7 +5,7 @@
 use serde_json::value::RawValue;
 
 use super::data::{
-    Because, DetailsDestroyed, HoldLifted, HoldPlaced, LedgerCreated, LedgerHeartbeat, LedgerProved,
+    Because, DetailsDestroyed, HoldLifted, HoldPlaced, KeyBackedUp, KeyGeneration, KeyRotation, LedgerCreated, LedgerHeartbeat, LedgerProved,
     LedgerRead, LedgerRecovered, LedgerRekeyed, LedgerRestored, LedgerStarted, LedgerStopped, Nothing,
     Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched, SourceFacts, StoreDamaged, Usage,
 };
@@ -154,6 +154,18 @@ events! {
     GuardForeignAccess(Nothing) = "guard.foreign-access", Required;
     /// An object or its key is not what the ledger says.
     StoreDamaged(StoreDamaged) = "store.damaged", Forbidden;
+    /// A change of the master key was ordered.
+    KeyRotationOrdered(KeyRotation) = "key.rotation-ordered", Required;
+    /// The master key is changed; the key files and the credential before are overwritten and removed.
+    KeyRotated(KeyRotation) = "key.rotated", Forbidden;
+    /// A change of the master key ended without one; the key before is in force.
+    KeyRotationFailed(Because) = "key.rotation-failed", Forbidden;
+    /// The master key was given out, sealed to the recipients of a backup.
+    KeyBackedUp(KeyBackedUp) = "key.backed-up", Required;
+    /// Somebody opened a backup of the keys in a drill. Outcome `failed`: it does not hold the master key in force.
+    KeyBackupChecked(KeyGeneration) = "key.backup-checked", Required;
+    /// The master key was put back from a backup while the service was stopped.
+    KeyRestored(KeyGeneration) = "key.restored", Forbidden;
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub use violation::{Rule, Violation};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::core::event::{LedgerRestored, SourceFacts, SpoolFile};
+use crate::core::event::{KeyRotation, LedgerRestored, SourceFacts, SpoolFile};
 use crate::core::ids::{ClassId, Digest, Kind, RecordingId, SessionId, SourceId};
 use crate::core::register::holds::Holds;
 use crate::core::retention::LastSeen;
@@ -85,6 +85,7 @@ pub struct State {
     purges_by_day: BTreeMap<i64, u64>,
     details: DestroyedDetails,
     restored: Option<LedgerRestored>,
+    rotation: Option<KeyRotation>,
 }
 
 impl State {
@@ -103,6 +104,10 @@ impl State {
     /// Whether the wall clock jumped and nobody has confirmed it since.
     pub fn clock_suspect(&self) -> bool {
         self.clock_suspect
+    }
+    /// A change of the master key that was ordered and has not ended.
+    pub fn rotation(&self) -> Option<&KeyRotation> {
+        self.rotation.as_ref()
     }
     /// Digest of the policy in force; `None` before the first.
     pub fn policy(&self) -> Option<Digest> {

@@ -10,12 +10,13 @@ use super::secret::Secret;
 use super::{DoesNotOpen, aead_key};
 use crate::core::format::header::{HEADER_BYTES, Header};
 use crate::core::format::layout::{FOOTER_BYTES, TAG_BYTES, chunk_nonce, trailer_nonce};
+use crate::shell::sys::locked::Locked;
 
 /// Seals the chunks of one recording.
 pub struct ChunkSealer {
     header: Header,
     aad: [u8; HEADER_BYTES],
-    key: LessSafeKey,
+    key: Locked<LessSafeKey>,
 }
 
 impl ChunkSealer {
@@ -59,7 +60,7 @@ impl ChunkSealer {
 /// Opens chunks of one recording, from any thread, in any order.
 pub struct ChunkOpener {
     aad: [u8; HEADER_BYTES],
-    key: LessSafeKey,
+    key: Locked<LessSafeKey>,
 }
 
 impl ChunkOpener {

@@ -12,6 +12,8 @@ pub(crate) mod fault;
 #[cfg(feature = "daemon")]
 pub mod ledger_files;
 pub mod lock;
+pub mod master_place;
 pub mod object;
+pub mod shred;
 pub mod slots;
 pub mod statedir;
