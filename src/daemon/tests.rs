@@ -1,6 +1,8 @@
 //! The daemon without a bus: what may cross, and which answers must be alike.
 
+mod keys;
 mod upkeep;
+mod upkeep_support;
 
 use std::fs::File;
 use std::path::Path;
