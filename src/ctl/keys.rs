@@ -40,11 +40,15 @@ pub async fn backup(bus: &Connection, form: Form, args: &BackupArgs) -> Result<u
     if to.is_empty() {
         return Err(Failure::Usage("Say whom the backup is for: --to age1..., or --shares K/N.".into()));
     }
-    let share_paths: Vec<PathBuf> =
-        (1..=args.shares.map_or(0, |split| split.of)).map(|number| share_path(&args.output, number)).collect();
+    let share_paths: Vec<PathBuf> = (1..=args.shares.map_or(0, |split| split.of))
+        .map(|number| share_path(&args.output, number))
+        .collect();
     for path in share_paths.iter().chain([&args.output]) {
         if path.symlink_metadata().is_ok() {
-            return Err(Failure::Refused(format!("{} exists already; nothing was asked for.", path.display())));
+            return Err(Failure::Refused(format!(
+                "{} exists already; nothing was asked for.",
+                path.display()
+            )));
         }
     }
     let request = Request::from([("to", Variant::from(to))]);
@@ -89,7 +93,8 @@ fn share_path(output: &Path, number: u8) -> PathBuf {
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let whole = std::path::absolute(path).map_err(|error| Failure::Usage(format!("{path:?}: {error}.")))?;
-    let (Some(folder), Some(name)) = (whole.parent(), whole.file_name().and_then(|name| name.to_str())) else {
+    let (Some(folder), Some(name)) = (whole.parent(), whole.file_name().and_then(|name| name.to_str()))
+    else {
         return Err(Failure::Usage(format!("{path:?} cannot be the name of a file.")));
     };
     create_new_durable(folder, name, bytes).map_err(|error| Failure::Refused(sentence(&error)))

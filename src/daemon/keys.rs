@@ -17,9 +17,7 @@ use super::ledger::Proposal;
 use super::person::{Person, allowed, decide_for};
 use super::run::{Environment, Fatal};
 use super::service::Service;
-use crate::core::event::{
-    Because, Detail, Draft, Event, KeyBackedUp, KeyGeneration, KeyRotation, Outcome,
-};
+use crate::core::event::{Because, Detail, Draft, Event, KeyBackedUp, KeyGeneration, KeyRotation, Outcome};
 use crate::core::policy::{Decision, Target, Verb};
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::shell::crypt::{AgeRecipient, BulkSha256, MasterKey, unlocked_key_memory};
@@ -104,7 +102,8 @@ fn masters(place: &MasterPlace, environment: &Environment) -> Result<Vec<MasterK
                 std::fs::File::open(place.path(which)).and_then(|mut file| MasterKey::read_from(&mut file))
             }
             MasterPlace::Credential { .. } => {
-                let missing = || std::io::Error::new(std::io::ErrorKind::NotFound, "there are no credentials");
+                let missing =
+                    || std::io::Error::new(std::io::ErrorKind::NotFound, "there are no credentials");
                 let dir = environment.credentials.as_deref().ok_or_else(missing);
                 dir.and_then(|dir| systemd::read_credential(dir, &place.name(which)))
                     .and_then(|bytes| MasterKey::read_from(&mut bytes.as_slice()))
@@ -116,7 +115,9 @@ fn masters(place: &MasterPlace, environment: &Environment) -> Result<Vec<MasterK
         }
     }
     let what = match place {
-        MasterPlace::PlainFile(path) => format!("{} must be the file that `greffierctl init` wrote", path.display()),
+        MasterPlace::PlainFile(path) => {
+            format!("{} must be the file that `greffierctl init` wrote", path.display())
+        }
         MasterPlace::Credential { name, .. } => format!("the unit must load the credential {name}"),
     };
     match wrong {
@@ -143,7 +144,9 @@ impl Service {
         person: Person,
         ground: Option<String>,
     ) -> Result<(), Refusal> {
-        let conflict = || Refusal::new(RefusalKind::Conflict, "The master key is being changed; wait until that has ended.");
+        let conflict = || {
+            Refusal::new(RefusalKind::Conflict, "The master key is being changed; wait until that has ended.")
+        };
         let _one = self.rotating.try_lock().map_err(|_| conflict())?;
         let from = self.slots.generation();
         let rotation = KeyRotation { from, to: from.saturating_add(1) };
@@ -252,9 +255,14 @@ impl Service {
     }
 
     /// `Manager.BackupKeys`: sealed in memory, then the entry, then the answer.
-    pub(super) async fn backup_keys_for(&self, person: Person, to: Vec<String>) -> Result<(Vec<u8>, u64), Refusal> {
+    pub(super) async fn backup_keys_for(
+        &self,
+        person: Person,
+        to: Vec<String>,
+    ) -> Result<(Vec<u8>, u64), Refusal> {
         let recipients = to.iter().map(|text| {
-            let no_recipient = |error| Refusal::invalid(format!("The recipient {:?}: {error}.", shortened(text)));
+            let no_recipient =
+                |error| Refusal::invalid(format!("The recipient {:?}: {error}.", shortened(text)));
             text.parse::<AgeRecipient>().map_err(no_recipient)
         });
         let recipients: Vec<AgeRecipient> = recipients.collect::<Result<_, _>>()?;

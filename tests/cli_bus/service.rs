@@ -245,7 +245,10 @@ impl Archive for Fake {
     async fn rotate_keys(&self, _: Caller, ground: Option<String>) -> Answer<()> {
         match ground.as_deref() {
             Some("a clerk left") => Ok(()),
-            _ => Err(Refusal::new(RefusalKind::Conflict, "The master key is being changed; wait until that has ended.")),
+            _ => Err(Refusal::new(
+                RefusalKind::Conflict,
+                "The master key is being changed; wait until that has ended.",
+            )),
         }
     }
     async fn backup_keys(&self, _: Caller, to: Vec<String>) -> Answer<(Vec<u8>, u64)> {

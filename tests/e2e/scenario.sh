@@ -188,7 +188,7 @@ point 'and is ready' until_true 30 state_is ready
 point 'and the recordings are still there after it' play /e2e/player.sh {} /e2e/entrance.mp4
 as itservice greffierctl keys restore $keys --share $keys.share-1 --share $keys.share-2 --check >"$said" 2>&1
 point 'the old backup is of no use any more' grep 'does not hold the master key in force' "$said"
-point 'order, end, backup and drills stand in the ledger' sh -c "$(declare -f as entries); entries | jq -se '
+point 'order, end, backup and drills stand in the ledger' bash -c "$(declare -f as entries); entries | jq -se '
     [.[] | select(.event | startswith(\"key.\")) | .event + \" \" + .outcome] == [\"key.backed-up done\", \"key.backup-checked done\",
     \"key.rotation-ordered denied\", \"key.rotation-ordered done\", \"key.rotated done\", \"key.backup-checked failed\"]'"
 point 'a new backup is made' as itservice greffierctl keys backup --shares 2/2 --output $keys.2
@@ -202,7 +202,7 @@ point 'the new one puts the master key back' \
     greffierctl keys restore $keys.2 --share $keys.2.share-1 --share $keys.2.share-2
 systemctl reset-failed greffierd
 point 'and the service starts' systemctl start greffierd
-point 'and is ready, and has written key.restored' sh -c "$(declare -f as entries entry until_true state_is property)
+point 'and is ready, and has written key.restored' bash -c "$(declare -f as entries entry until_true state_is property)
     until_true 30 state_is ready && entry '.event == \"key.restored\"'"
 point 'the recordings are back' play /e2e/player.sh {} /e2e/entrance.mp4
 

@@ -5,9 +5,10 @@
 use serde_json::value::RawValue;
 
 use super::data::{
-    Because, DetailsDestroyed, HoldLifted, HoldPlaced, KeyBackedUp, KeyGeneration, KeyRotation, LedgerCreated, LedgerHeartbeat, LedgerProved,
-    LedgerRead, LedgerRecovered, LedgerRekeyed, LedgerRestored, LedgerStarted, LedgerStopped, Nothing,
-    Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched, SourceFacts, StoreDamaged, Usage,
+    Because, DetailsDestroyed, HoldLifted, HoldPlaced, KeyBackedUp, KeyGeneration, KeyRotation,
+    LedgerCreated, LedgerHeartbeat, LedgerProved, LedgerRead, LedgerRecovered, LedgerRekeyed, LedgerRestored,
+    LedgerStarted, LedgerStopped, Nothing, Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched,
+    SourceFacts, StoreDamaged, Usage,
 };
 
 /// Whether an event carries a detail.

@@ -73,9 +73,7 @@ impl State {
             Event::PurgePlanned(planned) => self.plan_purge(subject, planned),
             Event::PurgeFailed(_) => self.unplan_purge(subject),
             Event::PurgeDone(_) => self.finish_purge(record.time, subject),
-            Event::KeyRotationOrdered(rotation) => {
-                self.set(|state| state.rotation = Some(rotation.clone()))
-            }
+            Event::KeyRotationOrdered(rotation) => self.set(|state| state.rotation = Some(rotation.clone())),
             Event::KeyRotated(_) | Event::KeyRotationFailed(_) => self.set(|state| state.rotation = None),
             // What these say is for readers; no later decision rests on it.
             Event::LedgerRekeyed(_)

@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn an_ordinary_archive_uses_the_credential_and_the_system_bus() {
-        let table: toml::Table = text(&plan(MasterPlace::credential("greffier.master"), None)).unwrap().parse().unwrap();
+        let table: toml::Table =
+            text(&plan(MasterPlace::credential("greffier.master"), None)).unwrap().parse().unwrap();
         assert_eq!(table["key"]["credential"].as_str(), Some("greffier.master"));
         assert_eq!(table["bus"]["address"].as_str(), Some("system"));
     }

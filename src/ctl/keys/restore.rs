@@ -43,7 +43,10 @@ fn state_dir() -> PathBuf {
 impl Places {
     fn read(path: &Path) -> Result<Self, Failure> {
         let usage = |error: &dyn std::error::Error| {
-            Failure::Usage(format!("{} cannot be read; name the configuration with --config: {error}.", path.display()))
+            Failure::Usage(format!(
+                "{} cannot be read; name the configuration with --config: {error}.",
+                path.display()
+            ))
         };
         let text = std::fs::read_to_string(path).map_err(|error| usage(&error))?;
         toml::from_str(&text).map_err(|error| usage(&error))
@@ -95,13 +98,18 @@ pub fn restore(args: &RestoreArgs, form: Form) -> Result<u8, Failure> {
         )),
         other => refused(&other),
     })?;
-    let kept = |which| slots.with_master(|master, _| place.load(which).is_ok_and(|it| it.is_some_and(|it| it.is_same_as(master))));
+    let kept = |which| {
+        slots.with_master(|master, _| {
+            place.load(which).is_ok_and(|it| it.is_some_and(|it| it.is_same_as(master)))
+        })
+    };
     if kept(Which::Usual) {
         print(&shown)?;
         eprintln!("The master key is in its place already; nothing was changed.");
         return Ok(0);
     }
-    let there: Vec<Which> = [Which::Usual, Which::Next].into_iter().filter(|which| place.exists(*which)).collect();
+    let there: Vec<Which> =
+        [Which::Usual, Which::Next].into_iter().filter(|which| place.exists(*which)).collect();
     if let (Some(which), false) = (there.first(), args.replace) {
         return Err(Failure::Refused(format!(
             "{} holds another key. If it is of no use any more, run this again with --replace, which overwrites and removes it. Nothing was \
@@ -118,7 +126,9 @@ pub fn restore(args: &RestoreArgs, form: Form) -> Result<u8, Failure> {
     }
     slots.with_master(|master, _| place.create(Which::Usual, master)).map_err(|error| refused(&error))?;
     print(&shown)?;
-    eprintln!("The master key is put back. Start the service: it records this. Then make a new backup, or rotate the keys.");
+    eprintln!(
+        "The master key is put back. Start the service: it records this. Then make a new backup, or rotate the keys."
+    );
     Ok(0)
 }
 
@@ -152,19 +162,26 @@ fn open(args: &RestoreArgs) -> Result<KeyBackup, Failure> {
         identities.extend(secret.parse::<age::x25519::Identity>().ok());
     }
     if identities.is_empty() {
-        return Err(Failure::Usage("Give what opens the backup: --identity FILE, or --share FILE for each share.".into()));
+        return Err(Failure::Usage(
+            "Give what opens the backup: --identity FILE, or --share FILE for each share.".into(),
+        ));
     }
-    let opened = identities.iter().find_map(|identity| age::decrypt(identity, &sealed).ok().map(Zeroizing::new));
+    let opened =
+        identities.iter().find_map(|identity| age::decrypt(identity, &sealed).ok().map(Zeroizing::new));
     let path = args.backup.display();
     let opened = opened.ok_or_else(|| {
-        Failure::Refused(format!("{path} does not open: it is sealed to others, or it is damaged. Nothing was changed."))
+        Failure::Refused(format!(
+            "{path} does not open: it is sealed to others, or it is damaged. Nothing was changed."
+        ))
     })?;
-    KeyBackup::parse(&opened).map_err(|error| Failure::Refused(format!("{path} opens, but {error}. Nothing was changed.")))
+    KeyBackup::parse(&opened)
+        .map_err(|error| Failure::Refused(format!("{path} opens, but {error}. Nothing was changed.")))
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     use std::io::Read as _;
-    let unread = |error: std::io::Error| Failure::Refused(format!("{} cannot be read: {error}.", path.display()));
+    let unread =
+        |error: std::io::Error| Failure::Refused(format!("{} cannot be read: {error}.", path.display()));
     let file = std::fs::File::open(path).map_err(unread)?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BACKUP_BYTES));
     file.take(MAX_BACKUP_BYTES as u64).read_to_end(&mut bytes).map_err(unread)?;

@@ -45,7 +45,8 @@ fn digest(text: &[u8]) -> String {
 /// Cuts `secret`. The text of each share, in order.
 pub fn cut(secret: &str, recipient: &str, split: Split) -> Result<Vec<Zeroizing<String>>, String> {
     let points = Sharks(split.any).dealer(secret.as_bytes()).take(usize::from(split.of));
-    let values: Vec<_> = points.map(|point| Zeroizing::new(BASE64.encode(&Zeroizing::new(Vec::from(&point))))).collect();
+    let values: Vec<_> =
+        points.map(|point| Zeroizing::new(BASE64.encode(&Zeroizing::new(Vec::from(&point))))).collect();
     let digests: Vec<_> = values.iter().map(|value| digest(value.as_bytes())).collect();
     let common = common(split, recipient, &digests);
     let set = digest(common.as_bytes());
@@ -88,7 +89,10 @@ pub fn combine(paths: &[PathBuf]) -> Result<Zeroizing<String>, String> {
     for (i, share) in shares.iter().enumerate() {
         if let Some(twin) = shares.iter().take(i).find(|twin| twin.number == share.number) {
             let (twin, share) = (twin.path.display(), share.path.display());
-            return Err(format!("{twin} and {share} are the same share, number {}.", first_number(&shares, i)));
+            return Err(format!(
+                "{twin} and {share} are the same share, number {}.",
+                first_number(&shares, i)
+            ));
         }
     }
     let missing = usize::from(split.any).saturating_sub(shares.len());
@@ -116,20 +120,25 @@ fn first_number(shares: &[Share], i: usize) -> u8 {
 }
 
 fn recombine(shares: &[Share], split: Split) -> Option<Zeroizing<String>> {
-    let points: Vec<Point> = shares.iter().filter_map(|share| Point::try_from(share.value.as_slice()).ok()).collect();
+    let points: Vec<Point> =
+        shares.iter().filter_map(|share| Point::try_from(share.value.as_slice()).ok()).collect();
     let secret = Zeroizing::new(Sharks(split.any).recover(points.iter()).ok()?);
     std::str::from_utf8(&secret).ok().map(|text| Zeroizing::new(text.to_owned()))
 }
 
 fn read(path: &Path) -> Result<Share, String> {
     use std::io::Read as _;
-    let file = std::fs::File::open(path).map_err(|error| format!("{} cannot be read: {error}.", path.display()))?;
+    let file =
+        std::fs::File::open(path).map_err(|error| format!("{} cannot be read: {error}.", path.display()))?;
     let mut text = Zeroizing::new(String::with_capacity(MAX_SHARE_BYTES as usize));
     file.take(MAX_SHARE_BYTES)
         .read_to_string(&mut text)
         .map_err(|error| format!("{} cannot be read: {error}.", path.display()))?;
     parse(path, &text).ok_or_else(|| {
-        format!("{} is not a share, or was changed since it was written; ask its holder for another copy.", path.display())
+        format!(
+            "{} is not a share, or was changed since it was written; ask its holder for another copy.",
+            path.display()
+        )
     })
 }
 

@@ -21,8 +21,10 @@ fn administered(config: &mut Config) {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -92,7 +94,8 @@ fn a_backup_opens_for_its_recipient_holds_the_key_in_force_and_no_other_after_a_
         assert_eq!((said.generation, said.recipients, said.sha256), (1, 1, digest.finish()));
         service.check_backup_for(admin(), backup.generation, backup.answer()).await.unwrap();
         service.rotate_keys_for(admin(), None).await.unwrap();
-        let refused = service.check_backup_for(admin(), backup.generation, backup.answer()).await.unwrap_err();
+        let refused =
+            service.check_backup_for(admin(), backup.generation, backup.answer()).await.unwrap_err();
         assert_eq!(refused.kind, RefusalKind::Conflict);
         let checks = archive.records().into_iter().filter(|it| it.event.name() == "key.backup-checked");
         assert_eq!(checks.map(|it| it.outcome).collect::<Vec<_>>(), [Outcome::Done, Outcome::Failed]);
@@ -150,13 +153,21 @@ fn case(nth: u64, mode: Mode) -> Option<(Op, PathBuf)> {
         let slots = &archive.service.slots;
         assert!(slots.open_secret(SlotKind::Data, id.as_bytes()).is_ok(), "{case}");
         let generation = slots.generation();
-        assert_eq!(names(&dir.path().join("state/keys")), [format!("{generation}.a"), format!("{generation}.b")], "{case}");
+        assert_eq!(
+            names(&dir.path().join("state/keys")),
+            [format!("{generation}.a"), format!("{generation}.b")],
+            "{case}"
+        );
         assert!(!dir.path().join("key.next").exists(), "{case}");
         let in_place = key(dir.path());
         assert!(slots.with_master(|master, _| master.is_same_as(&in_place)), "{case}");
         let ordered = archive.count("key.rotation-ordered");
         let ended = archive.count("key.rotated") + archive.count("key.rotation-failed");
-        assert_eq!((ordered, archive.state().await.rotation()), (ended, None), "{case}: every order has its end");
+        assert_eq!(
+            (ordered, archive.state().await.rotation()),
+            (ended, None),
+            "{case}: every order has its end"
+        );
         assert_eq!(archive.count("key.rotated") as u64, generation - 1, "{case}");
         assert_eq!(archive.count("store.damaged"), 0, "{case}");
     });
@@ -165,7 +176,14 @@ fn case(nth: u64, mode: Mode) -> Option<(Op, PathBuf)> {
 
 #[test]
 fn every_call_of_a_rotation_may_be_the_last_and_the_next_start_ends_it() {
-    let modes = [Mode::DiesBefore, Mode::Refused, Mode::DiesAfter, Mode::DoneButFailed, Mode::DiesWithin, Mode::Short];
+    let modes = [
+        Mode::DiesBefore,
+        Mode::Refused,
+        Mode::DiesAfter,
+        Mode::DoneButFailed,
+        Mode::DiesWithin,
+        Mode::Short,
+    ];
     // Each call in one mode, in turn; in a soak in all of them. The files below are tried in every mode on their own.
     let soak = std::env::var_os("GREFFIER_SOAK").is_some();
     let mut met = Vec::new();

@@ -131,7 +131,8 @@ mod tests {
         }
         let zero = bech32::encode::<Bech32>(bech32::Hrp::parse("age").unwrap(), &[0; 32]).unwrap();
         assert!(zero.parse::<AgeRecipient>().is_err());
-        let secret = bech32::encode::<Bech32>(bech32::Hrp::parse("age-secret-key-").unwrap(), &[1; 32]).unwrap();
+        let secret =
+            bech32::encode::<Bech32>(bech32::Hrp::parse("age-secret-key-").unwrap(), &[1; 32]).unwrap();
         assert!(secret.parse::<AgeRecipient>().is_err(), "an identity is nobody's recipient");
     }
 
@@ -155,6 +156,11 @@ mod tests {
         }
         assert!(seal_to(&[], &text).is_err());
         assert!(seal_to(&recipients, &vec![0; CHUNK_BYTES + 1]).is_err());
-        assert_eq!(age::decrypt(&identities[0], &seal_to(&recipients, &vec![7; CHUNK_BYTES]).unwrap()).unwrap().len(), CHUNK_BYTES);
+        assert_eq!(
+            age::decrypt(&identities[0], &seal_to(&recipients, &vec![7; CHUNK_BYTES]).unwrap())
+                .unwrap()
+                .len(),
+            CHUNK_BYTES
+        );
     }
 }

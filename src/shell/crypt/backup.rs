@@ -41,8 +41,7 @@ impl KeyBackup {
         if lines.next() != Some(FIRST_LINE) {
             return Err(NoBackup);
         }
-        let mut field =
-            |name: &str| lines.next().and_then(|line| line.strip_prefix(name)).ok_or(NoBackup);
+        let mut field = |name: &str| lines.next().and_then(|line| line.strip_prefix(name)).ok_or(NoBackup);
         let origin = field("origin ")?.to_owned();
         let generation = field("generation ")?.parse().map_err(|_| NoBackup)?;
         let mut key = Zeroizing::new([0; MASTER_KEY_BYTES + 1]);

@@ -189,7 +189,8 @@ impl MasterPlace {
     /// # Errors
     /// As [`MasterPlace::create`]; no file holds `master`.
     pub fn settle(&self, master: &MasterKey) -> Result<(), MasterPlaceError> {
-        let holds = |which| Ok::<_, MasterPlaceError>(self.load(which)?.is_some_and(|it| it.is_same_as(master)));
+        let holds =
+            |which| Ok::<_, MasterPlaceError>(self.load(which)?.is_some_and(|it| it.is_same_as(master)));
         // A usual file that cannot be read is not the one: what counts is whether the other can.
         if !holds(Which::Usual).unwrap_or(false) {
             if !holds(Which::Next)? {

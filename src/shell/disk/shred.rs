@@ -38,7 +38,8 @@ pub fn overwrite_and_remove(path: &Path) -> Result<bool, DiskError> {
         let offset = done * BLOCK_BYTES as u64;
         let zeros = AlignedBuffer::zeroed(usize::try_from(count).unwrap_or_default() * BLOCK_BYTES);
         // A file that ends within a block is lengthened to its end, which lies in the same block of the medium.
-        call(Op::Write, path, || file.write_at(&zeros, offset)).map_err(DiskError::when("overwrite", path))?;
+        call(Op::Write, path, || file.write_at(&zeros, offset))
+            .map_err(DiskError::when("overwrite", path))?;
         let mut kept = AlignedBuffer::zeroed(zeros.as_slice().len());
         let read = file.read_at(&mut kept, offset).map_err(DiskError::when("read back", path))?;
         if read != kept.as_slice().len() || kept.as_slice().iter().any(|byte| *byte != 0) {

@@ -157,7 +157,8 @@ mod tests {
         let address = std::ptr::from_ref(&*value).expose_provenance();
         drop(value);
         // SAFETY: chunks are never unmapped; what another test may have put there since is not these bytes.
-        let now = unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), 512) };
+        let now =
+            unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), 512) };
         assert_ne!(now, [0xA5; 512].as_slice());
     }
 
@@ -166,7 +167,8 @@ mod tests {
         let counter = std::sync::Arc::new(());
         let values: Vec<_> = (0..3000_u64).map(|n| Locked::new((n, counter.clone()))).collect();
         for (n, value) in (0..).zip(&values) {
-            assert_eq!(value.0, n);
+            let (number, _) = &**value;
+            assert_eq!(*number, n);
         }
         assert_eq!(std::sync::Arc::strong_count(&counter), 3001);
         drop(values);

@@ -27,11 +27,7 @@ impl<A: Archive> ManagerInterface<A> {
 
     /// Changes the master key: every key is wrapped anew, then the key files and the credential before are overwritten and removed.
     /// Keys of the request: `ground s`. For administrators.
-    async fn rotate_keys(
-        &self,
-        request: Dict,
-        #[zbus(header)] header: Header<'_>,
-    ) -> Result<(), BusError> {
+    async fn rotate_keys(&self, request: Dict, #[zbus(header)] header: Header<'_>) -> Result<(), BusError> {
         let ground = wire::rotate_request(request)?;
         self.0.run(&header, |archive, caller| async move { archive.rotate_keys(caller, ground).await }).await
     }
@@ -50,11 +46,7 @@ impl<A: Archive> ManagerInterface<A> {
     /// Records a drill. Keys of the request: `generation t`, and `answer s`, which only the master key of that generation gives. An answer
     /// that is not that of the key in force is `Conflict`, and an entry. For administrators.
     #[zbus(out_args("entry"))]
-    async fn check_backup(
-        &self,
-        request: Dict,
-        #[zbus(header)] header: Header<'_>,
-    ) -> Result<u64, BusError> {
+    async fn check_backup(&self, request: Dict, #[zbus(header)] header: Header<'_>) -> Result<u64, BusError> {
         let (generation, answer) = wire::check_backup_request(request)?;
         let check = |archive: std::sync::Arc<A>, caller| async move {
             archive.check_backup(caller, generation, answer).await

@@ -53,7 +53,10 @@ fn a_program_that_fails_gives_its_own_words() {
     let error = run(Command::new("/bin/sh").args(["-c", "echo no secret here >&2; exit 1"]), "encrypt", b"x");
     let error = error.unwrap_err().to_string();
     assert!(error.contains("no secret here"), "{error}");
-    assert!(run(Command::new("/bin/sh").args(["-c", "exit 0"]), "encrypt", b"x").is_err(), "no output is no credential");
+    assert!(
+        run(Command::new("/bin/sh").args(["-c", "exit 0"]), "encrypt", b"x").is_err(),
+        "no output is no credential"
+    );
 }
 
 #[test]
@@ -70,7 +73,14 @@ fn a_credential_bound_to_something_else_than_the_old_one_is_refused() {
 
 #[test]
 fn the_end_of_a_change_may_be_cut_at_any_call_and_no_key_in_use_is_lost() {
-    let modes = [Mode::Refused, Mode::DoneButFailed, Mode::Short, Mode::DiesBefore, Mode::DiesAfter, Mode::DiesWithin];
+    let modes = [
+        Mode::Refused,
+        Mode::DoneButFailed,
+        Mode::Short,
+        Mode::DiesBefore,
+        Mode::DiesAfter,
+        Mode::DiesWithin,
+    ];
     // The plain file alone: the calls are the same, and a program for each case would take long.
     for mode in modes {
         for nth in 1.. {
@@ -86,7 +96,10 @@ fn the_end_of_a_change_may_be_cut_at_any_call_and_no_key_in_use_is_lost() {
             let holders = [Which::Usual, Which::Next].map(|which| holds(&place, which, &new));
             assert!(holders.contains(&true), "call {nth} {mode:?} {met:?}");
             place.settle(&new).unwrap();
-            assert!(holds(&place, Which::Usual, &new) && !place.exists(Which::Next), "call {nth} {mode:?} {met:?}");
+            assert!(
+                holds(&place, Which::Usual, &new) && !place.exists(Which::Next),
+                "call {nth} {mode:?} {met:?}"
+            );
             if met.is_none() {
                 settled.unwrap();
                 assert!(nth > 8, "the calls of both files were met");

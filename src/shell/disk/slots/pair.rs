@@ -80,7 +80,11 @@ impl Pair {
     }
 
     /// Makes both files of a new generation, all free, under names that say that it is not complete.
-    pub(super) fn create_unfinished(keys_dir: &Path, generation: u64, blocks: u64) -> Result<Self, SlotError> {
+    pub(super) fn create_unfinished(
+        keys_dir: &Path,
+        generation: u64,
+        blocks: u64,
+    ) -> Result<Self, SlotError> {
         let make = |copy: Side| {
             let path = keys_dir.join(copy.file_name(generation) + UNFINISHED);
             let new = || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
@@ -101,7 +105,8 @@ impl Pair {
             Side::B => &mut self.b,
         };
         let path = one.path.with_file_name(copy.file_name(generation));
-        call(Op::Rename, &path, || std::fs::rename(&one.path, &path)).map_err(DiskError::when("name", &path))?;
+        call(Op::Rename, &path, || std::fs::rename(&one.path, &path))
+            .map_err(DiskError::when("name", &path))?;
         one.path = path;
         Ok(())
     }
@@ -112,7 +117,12 @@ impl Pair {
     }
 
     /// Writes whole blocks at `offset` of one copy; durable when this returns.
-    pub(super) fn write_blocks(&self, copy: Side, blocks: &AlignedBuffer, offset: u64) -> Result<(), DiskError> {
+    pub(super) fn write_blocks(
+        &self,
+        copy: Side,
+        blocks: &AlignedBuffer,
+        offset: u64,
+    ) -> Result<(), DiskError> {
         let one = self.one(copy);
         call(Op::Write, &one.path, || one.file.write_at(blocks, offset))
             .map_err(DiskError::when("write key slots of", &one.path))

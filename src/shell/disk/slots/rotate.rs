@@ -97,7 +97,9 @@ impl KeySlots {
         let _writing = self.writing();
         let in_force = self.generation();
         let mut files = Names::read(&self.keys_dir)?.files;
-        files.retain(|(number, path)| *number != in_force || path.as_os_str().as_encoded_bytes().ends_with(b".new"));
+        files.retain(|(number, path)| {
+            *number != in_force || path.as_os_str().as_encoded_bytes().ends_with(b".new")
+        });
         for (_, path) in &files {
             overwrite_and_remove(path)?;
         }
