@@ -97,12 +97,12 @@ impl MasterKey {
     }
 }
 
-#[cfg(all(test, feature = "ctl"))]
+#[cfg(test)]
 mod tests {
-    use super::*;
-
+    #[cfg(feature = "ctl")]
     #[test]
     fn a_backup_reads_back_and_nothing_else_does() {
+        use super::*;
         let master = MasterKey::generate().unwrap();
         let identity = age::x25519::Identity::generate();
         let recipient = identity.to_public().to_string().parse().unwrap();
