@@ -157,14 +157,24 @@ impl Service {
             match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let detail = Detail { ground: said.ground, ..person.detail(permit.rule()) };
-                    Ok(Proposal::new(draft.with_detail(detail), Ok(())))
+                    // One whose end is missing because what was before could not be removed.
+                    let before = desk.state.rotation().cloned();
+                    Ok(Proposal::new(draft.with_detail(detail), Ok(before)))
                 }
                 Decision::Deny(denial) => {
                     person.refused(desk, Verb::Administer, denial, draft.with_detail(said))
                 }
             }
         });
-        let _ordered = allowed(recorded.await?)?;
+        let before = allowed(recorded.await?)?.into_value();
+        if let Some(before) = before.filter(|before| before.to <= from) {
+            let service = self.clone();
+            let ended = tokio::task::spawn_blocking(move || service.end_rotation()).await;
+            // What fails here fails again below, and is told there.
+            if matches!(ended, Ok(Ok(()))) {
+                self.rotated(before).await?;
+            }
+        }
         self.rotate(rotation).await
     }
 

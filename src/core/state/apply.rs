@@ -74,7 +74,11 @@ impl State {
             Event::PurgeFailed(_) => self.unplan_purge(subject),
             Event::PurgeDone(_) => self.finish_purge(record.time, subject),
             Event::KeyRotationOrdered(rotation) => self.set(|state| state.rotation = Some(rotation.clone())),
-            Event::KeyRotated(_) | Event::KeyRotationFailed(_) => self.set(|state| state.rotation = None),
+            // The end of an earlier order leaves a later one open.
+            Event::KeyRotated(done) => self.set(|state| {
+                state.rotation.take_if(|ordered| ordered.to <= done.to);
+            }),
+            Event::KeyRotationFailed(_) => self.set(|state| state.rotation = None),
             // What these say is for readers; no later decision rests on it.
             Event::LedgerRekeyed(_)
             | Event::LedgerHeartbeat(_)

@@ -17,7 +17,7 @@ use crate::ctl::args::Split;
 
 const FIRST_LINE: &str = "greffier share 1";
 /// The longest share that is read.
-const MAX_SHARE_BYTES: u64 = 65_536;
+const MAX_SHARE_BYTES: usize = 65_536;
 
 /// A share as read, consistent in itself.
 struct Share {
@@ -130,8 +130,8 @@ fn read(path: &Path) -> Result<Share, String> {
     use std::io::Read as _;
     let file =
         std::fs::File::open(path).map_err(|error| format!("{} cannot be read: {error}.", path.display()))?;
-    let mut text = Zeroizing::new(String::with_capacity(MAX_SHARE_BYTES as usize));
-    file.take(MAX_SHARE_BYTES)
+    let mut text = Zeroizing::new(String::with_capacity(MAX_SHARE_BYTES));
+    file.take(MAX_SHARE_BYTES as u64)
         .read_to_string(&mut text)
         .map_err(|error| format!("{} cannot be read: {error}.", path.display()))?;
     parse(path, &text).ok_or_else(|| {

@@ -21,7 +21,7 @@ use crate::shell::crypt::{MASTER_KEY_BYTES, MasterKey};
 /// Where systemd looks for encrypted credentials.
 pub const STORE: &str = "/etc/credstore.encrypted";
 /// A credential is a few hundred bytes of base64; more is none of ours.
-const MAX_SEALED_BYTES: u64 = 65_536;
+const MAX_SEALED_BYTES: usize = 65_536;
 /// The first bytes of a credential, decoded, say what it is encrypted to: TPM, secret of the host, or both.
 const SEAL_KIND_BYTES: usize = 16;
 
@@ -214,8 +214,9 @@ fn run(
     // A key or a credential fits into the pipe, so writing before reading cannot block; what fails here, the exit status explains.
     let given = child.stdin.take().map_or(Ok(()), |mut stdin| io::Write::write_all(&mut stdin, input));
     // Room from the start, as above: what a decryption answers is the key.
-    let mut answer = Zeroizing::new(Vec::with_capacity(MAX_SEALED_BYTES as usize));
-    let read = child.stdout.take().map_or(Ok(0), |out| out.take(MAX_SEALED_BYTES).read_to_end(&mut answer));
+    let mut answer = Zeroizing::new(Vec::with_capacity(MAX_SEALED_BYTES));
+    let read =
+        child.stdout.take().map_or(Ok(0), |out| out.take(MAX_SEALED_BYTES as u64).read_to_end(&mut answer));
     let output = child.wait_with_output().map_err(MasterPlaceError::Run)?;
     if !output.status.success() || answer.is_empty() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
@@ -232,8 +233,8 @@ fn read_bounded(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, DiskError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(DiskError::when("open", path))?,
     };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SEALED_BYTES as usize));
-    file.take(MAX_SEALED_BYTES).read_to_end(&mut bytes).map_err(DiskError::when("read", path))?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SEALED_BYTES));
+    file.take(MAX_SEALED_BYTES as u64).read_to_end(&mut bytes).map_err(DiskError::when("read", path))?;
     Ok(Some(bytes))
 }
 

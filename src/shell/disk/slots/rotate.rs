@@ -28,7 +28,7 @@ use crate::shell::disk::durable::sync_dir;
 use crate::shell::disk::shred::overwrite_and_remove;
 
 /// Blocks copied at once.
-const STRIPE_BLOCKS: u64 = 256;
+const STRIPE_BLOCKS: usize = 256;
 
 /// The files in `keys/`, by the generation they belong to.
 #[derive(Default)]
@@ -208,8 +208,8 @@ fn copy(
     wanted: &HashMap<u64, (SlotKind, SlotId)>,
 ) -> Result<(), SlotError> {
     let slots = old.pair.slots()?;
-    let stripe_slots = STRIPE_BLOCKS * (BLOCK_BYTES / SLOT_BYTES) as u64;
-    let mut stripe = AlignedBuffer::zeroed(BLOCK_BYTES * STRIPE_BLOCKS as usize);
+    let stripe_slots = (STRIPE_BLOCKS * BLOCK_BYTES / SLOT_BYTES) as u64;
+    let mut stripe = AlignedBuffer::zeroed(BLOCK_BYTES * STRIPE_BLOCKS);
     let mut used = false;
     old.pair.scan(|number, a, b| {
         if let Some((kind, id)) = wanted.get(&number) {
