@@ -30,7 +30,7 @@ demo: ## the main job in eight steps, under a minute after the build (as root; K
 	@tests/demo.sh
 
 check: ## format, lints, tests, documentation, the verifier alone, end to end (as root)
-	@tests/need.sh 'make check' dbus-daemon:dbus-daemon mmdebstrap:mmdebstrap systemd-nspawn:systemd-container module.cryptography:python3-cryptography mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools
+	@tests/need.sh 'make check' age-keygen:age dbus-daemon:dbus-daemon mmdebstrap:mmdebstrap systemd-nspawn:systemd-container module.cryptography:python3-cryptography mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools
 	@tests/check.sh
 
 build: ## the four programs (PROFILE=release or dev)

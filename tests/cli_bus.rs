@@ -389,3 +389,65 @@ fn a_scrub_is_followed_to_its_end_and_its_findings_exit_1() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(service.asked(), ["cancel scrub"]);
 }
+
+#[test]
+fn a_backup_in_shares_is_written_tried_and_opened_by_no_wrong_share() {
+    use std::os::unix::fs::PermissionsExt;
+    let service = Service::start(b"", 1);
+    let file = |name: &str| service.dir.path().join(name).to_str().unwrap().to_owned();
+    let backup = file("keys.age");
+    let written = done(run(&service, CTL, &["keys", "backup", "--shares", "2/3", "--output", &backup]));
+    let share = |n: u8| format!("{backup}.share-{n}");
+    assert_eq!(written, format!("{backup}\n{}\n{}\n{}\n", share(1), share(2), share(3)));
+    for path in written.lines() {
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{path}");
+    }
+    let again = run(&service, CTL, &["keys", "backup", "--shares", "2/3", "--output", &backup]);
+    assert_eq!(again.status.code(), Some(1), "never over a file");
+
+    let drill = |shares: &[String]| {
+        let mut arguments = vec!["--json", "keys", "restore", &backup, "--check"];
+        arguments.extend(shares.iter().flat_map(|path| ["--share", path]));
+        run(&service, CTL, &arguments)
+    };
+    let opened = done(drill(&[share(3), share(1)]));
+    assert_eq!(opened, "{\"entry\":13,\"generation\":4,\"origin\":\"test.example/greffier\"}\n");
+    let said = |output: Output| {
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(said(drill(&[share(2)])).contains("1 more of number 1, 3 is missing"));
+    assert!(said(drill(&[share(2), share(2)])).contains("the same share, number 2"));
+    let text = std::fs::read_to_string(share(1)).unwrap();
+    std::fs::write(share(1), text.replace("share 1 of 3, any 2", "share 1 of 3, any 3")).unwrap();
+    assert!(said(drill(&[share(1), share(2)])).contains("keys.age.share-1 is not a share, or was changed"));
+
+    let rotated = run(&service, CTL, &["keys", "rotate", "--ground", "a clerk left"]);
+    assert!(String::from_utf8_lossy(&rotated.stderr).contains("Make a new backup"), "{rotated:?}");
+    assert_eq!(rotated.status.code(), Some(0));
+    assert_eq!(run(&service, CTL, &["keys", "rotate"]).status.code(), Some(1), "under way already");
+    assert_eq!(
+        run(&service, CTL, &["keys", "backup", "--output", &file("b")]).status.code(),
+        Some(2),
+        "for nobody"
+    );
+}
+
+#[test]
+fn a_backup_to_recipients_is_opened_by_age_itself() {
+    let service = Service::start(b"", 1);
+    let file = |name: &str| service.dir.path().join(name).to_str().unwrap().to_owned();
+    let (identity, backup) = (file("identity"), file("keys.age"));
+    let made = std::process::Command::new("age-keygen").args(["-o", &identity]).output();
+    let made = made.expect("age must be installed");
+    let recipient = String::from_utf8(made.stderr).unwrap();
+    let recipient = recipient.trim().rsplit(' ').next().unwrap().to_owned();
+    done(run(&service, CTL, &["keys", "backup", "--to", &recipient, "--output", &backup]));
+    let opened = std::process::Command::new("age").args(["-d", "-i", &identity, &backup]).output().unwrap();
+    let opened = String::from_utf8(opened.stdout).unwrap();
+    assert!(
+        opened.starts_with("greffier key backup 1\norigin test.example/greffier\ngeneration 4\nkey CQkJ"),
+        "{opened}"
+    );
+    done(run(&service, CTL, &["keys", "restore", &backup, "--identity", &identity, "--check"]));
+}

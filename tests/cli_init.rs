@@ -1,6 +1,6 @@
 //! `greffierctl init` in a directory of its own, and the policy it leaves.
 #![cfg(all(feature = "ctl", feature = "view", feature = "daemon"))]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -128,4 +128,69 @@ fn a_bad_policy_is_named_by_file_and_line() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stdout).unwrap().contains("\"line\":3"));
     assert_eq!(check(&dir.path().join("absent.toml"), false).status.code(), Some(2));
+}
+
+/// The line that `keys restore` prints as JSON, or what it says.
+fn restored(root: &Path, more: &[&str]) -> Result<String, String> {
+    let output = Command::new(CTL)
+        .args([
+            "--json",
+            "keys",
+            "restore",
+            "backup",
+            "--identity",
+            "identity",
+            "--config",
+            "etc/greffier.toml",
+        ])
+        .args(more)
+        .current_dir(root)
+        .output()
+        .unwrap();
+    match output.status.code() {
+        Some(0) => Ok(String::from_utf8(output.stdout).unwrap()),
+        Some(1) => Err(String::from_utf8(output.stderr).unwrap()),
+        _ => panic!("{output:?}"),
+    }
+}
+
+#[test]
+fn a_lost_master_key_is_put_back_from_its_backup_and_no_other() {
+    use age::secrecy::ExposeSecret;
+    use greffier::shell::crypt::MasterKey;
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    assert_eq!(init(root).status.code(), Some(0));
+    let key = std::fs::read(root.join("master.key")).unwrap();
+    let identity = age::x25519::Identity::generate();
+    std::fs::write(root.join("identity"), format!("# a comment\n{}\n", identity.to_string().expose_secret()))
+        .unwrap();
+    let recipient = [identity.to_public().to_string().parse().unwrap()];
+    let origin = "test.example/greffier";
+    let backup = |key: &[u8; 32], origin: &str| {
+        let sealed = MasterKey::from_bytes(key).seal_backup(origin, 1, &recipient).unwrap();
+        std::fs::write(root.join("backup"), sealed).unwrap();
+    };
+    let right: [u8; 32] = key.as_slice().try_into().unwrap();
+
+    backup(&right, origin);
+    assert!(restored(root, &[]).unwrap().contains("\"generation\":1"));
+    assert!(!root.join("var/state/keys/restored").exists(), "it was in its place");
+
+    std::fs::write(root.join("master.key"), [7; 32]).unwrap();
+    assert!(restored(root, &[]).unwrap_err().contains("--replace"));
+    backup(&[8; 32], origin);
+    assert!(restored(root, &["--replace"]).unwrap_err().contains("does not open"));
+    backup(&right, "other.example/greffier");
+    assert!(restored(root, &["--replace"]).unwrap_err().contains("other.example"));
+    assert_eq!(std::fs::read(root.join("master.key")).unwrap(), [7; 32], "nothing was changed");
+
+    backup(&right, origin);
+    restored(root, &["--replace"]).unwrap();
+    assert_eq!(std::fs::read(root.join("master.key")).unwrap(), key);
+    assert!(root.join("var/state/keys/restored").exists(), "the next start records it");
+
+    std::fs::remove_file(root.join("master.key")).unwrap();
+    restored(root, &[]).unwrap();
+    assert_eq!(std::fs::read(root.join("master.key")).unwrap(), key);
 }

@@ -131,9 +131,9 @@ fn inner_wall(module: &[&str], rest: &[&str]) -> Option<String> {
                 || SHELL_EDGES.iter().any(listed)
         }
         ("daemon", _) => ["core", "shell"].contains(&target),
-        // Without the service: `init` makes keys and folders, `doctor` looks at them, `policy check` asks for accounts and the
+        // Without the service: `init` makes keys and folders, `keys` puts one back, `doctor` looks at them, `policy check` asks for accounts and the
         // local zone.
-        ("ctl", "shell") if ["init", "doctor"].contains(&folder) => true,
+        ("ctl", "shell") if ["init", "doctor", "keys"].contains(&folder) => true,
         ("ctl", "shell") if folder == "policy" && ["clock", "users"].contains(&target_folder) => true,
         ("ctl" | "view", "shell") => ["bus", "terminal"].contains(&target_folder),
         ("ctl" | "view", _) => target == "core",

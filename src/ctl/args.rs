@@ -67,6 +67,9 @@ pub enum Command {
     /// The sealed recordings and their keys
     #[command(subcommand)]
     Store(StoreCommand),
+    /// The master key: change it, back it up, put it back
+    #[command(subcommand)]
+    Keys(KeysCommand),
 }
 
 /// `init`.
@@ -311,6 +314,78 @@ pub enum LedgerCommand {
     },
 }
 
+/// `keys …`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Change the master key: all keys are wrapped anew, what was before is overwritten and removed
+    Rotate {
+        /// Why; it stands in the ledger's personal part
+        #[arg(long, value_name = "TEXT")]
+        ground: Option<String>,
+    },
+    /// Have the master key sealed to persons who keep it elsewhere
+    Backup(BackupArgs),
+    /// Put the master key back from a backup (as root, with the service stopped), or try whether that would do
+    Restore(RestoreArgs),
+}
+
+/// `keys backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// An age recipient who can open the backup alone (may be repeated)
+    #[arg(long, value_name = "RECIPIENT")]
+    pub to: Vec<String>,
+    /// Make an identity for this backup and cut it into N shares, any K of which open the backup together
+    #[arg(long, value_name = "K/N")]
+    pub shares: Option<Split>,
+    /// Write the backup to this new file, and each share to FILE.share-1 and so on
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// `keys restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub backup: PathBuf,
+    /// A file with an age identity that opens the backup (may be repeated)
+    #[arg(long, value_name = "FILE")]
+    pub identity: Vec<PathBuf>,
+    /// A share of the identity; as many as are needed
+    #[arg(long, value_name = "FILE")]
+    pub share: Vec<PathBuf>,
+    /// Only prove to the running service that the backup opens and holds the key in force; the ledger will say so
+    #[arg(long)]
+    pub check: bool,
+    /// Overwrite and remove another key that stands in the place of the master key
+    #[arg(long, conflicts_with = "check")]
+    pub replace: bool,
+    /// The configuration of the service
+    #[arg(long, value_name = "PATH", default_value = "/etc/greffier/greffier.toml")]
+    pub config: PathBuf,
+}
+
+/// How an identity is cut: `any` of `of` shares give it back. At least two, at most 32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Split {
+    /// How many are enough.
+    pub any: u8,
+    /// How many there are.
+    pub of: u8,
+}
+
+impl std::str::FromStr for Split {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text.split_once('/').and_then(|(any, of)| Some((any.parse().ok()?, of.parse().ok()?)));
+        match numbers {
+            Some((any, of)) if (2..=of).contains(&any) && of <= 32 => Ok(Self { any, of }),
+            _ => Err("write K/N, such as 2/3: at least 2 of at most 32 shares"),
+        }
+    }
+}
+
 /// A hold by its id, or by its object path on the bus.
 fn hold(text: &str) -> Result<HoldId, IdError> {
     text.rsplit('/').next().unwrap_or_default().parse()
@@ -342,6 +417,10 @@ mod tests {
             "greffierctl show not-an-id",
             "greffierctl seal --source entrance",
             "greffierctl hold lift not-a-hold",
+            "greffierctl keys backup --output f --shares 1/3",
+            "greffierctl keys backup --output f --shares 4/3",
+            "greffierctl keys backup --to age1x",
+            "greffierctl keys restore f --check --replace",
             "greffierctl hold place aaaaaaaaaaaaaaaaaaaaaaaaaa --kind other --ground x",
         ] {
             assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad:?}");

@@ -5,7 +5,6 @@
 //! the service does, at its first start.
 
 mod config;
-mod credential;
 
 use std::fs::DirBuilder;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -23,6 +22,7 @@ use crate::core::policy;
 use crate::shell::bus::client::Failure;
 use crate::shell::crypt::{MasterKey, Secret, Signer};
 use crate::shell::disk::durable::create_new_durable;
+use crate::shell::disk::master_place::{MasterPlace, Which};
 use crate::shell::disk::slots::KeySlots;
 use crate::shell::disk::statedir::StateDir;
 use crate::shell::terminal::{self, Form};
@@ -31,6 +31,9 @@ use crate::shell::terminal::{self, Form};
 const FIRST_GENERATION: u64 = 1;
 /// The log key has no id: there is one.
 const LOG_KEY_ID: SlotId = [0; 16];
+
+/// The credential that the unit loads.
+const CREDENTIAL: &str = "greffier.master";
 
 /// What is set up, and where.
 struct Plan {
@@ -41,7 +44,7 @@ struct Plan {
     run_dir: PathBuf,
     bus: Option<String>,
     /// The plain key file, or the encrypted credential.
-    key: credential::Place,
+    key: MasterPlace,
 }
 
 /// Sets up an archive and prints its verifier key.
@@ -89,8 +92,8 @@ fn plan(args: &InitArgs, bus: Option<&str>) -> Result<Plan, Failure> {
         run_dir: absolute(&args.run_dir)?,
         bus: bus.filter(|bus| *bus != "system").map(str::to_owned),
         key: match &args.insecure_key_file {
-            Some(path) => credential::Place::PlainFile(absolute(path)?),
-            None => credential::Place::Credential,
+            Some(path) => MasterPlace::PlainFile(absolute(path)?),
+            None => MasterPlace::credential(CREDENTIAL),
         },
     })
 }
@@ -133,7 +136,7 @@ impl Plan {
 
     /// What is there of an earlier run. A directory that a package made, still empty, is none; nor is a policy.
     fn traces(&self) -> Vec<PathBuf> {
-        let mut traces = vec![self.config_file(), self.key.path().to_owned()];
+        let mut traces = vec![self.config_file(), self.key.path(Which::Usual)];
         // `symlink_metadata`: a link that leads nowhere is there too.
         traces.retain(|path| path.symlink_metadata().is_ok());
         let in_use = match std::fs::read_dir(&self.state_dir) {
@@ -149,7 +152,8 @@ impl Plan {
     /// The steps, in order. Returns the verifier key.
     fn set_up(&self) -> Result<VerifierKey, Box<dyn std::error::Error>> {
         let master = MasterKey::generate()?;
-        let sealed = self.key.seal(&master)?;
+        // What `systemd-creds` refuses leaves no trace.
+        drop(self.key.sealed(Which::Usual, &master)?);
         let (log, epoch) = (Secret::generate()?, Secret::generate()?);
         let vkey = VerifierKey::new(&self.origin, &Signer::new(&log).public())?;
         let config = config::text(self)?;
@@ -164,7 +168,7 @@ impl Plan {
         }
         let state = StateDir::create(&self.state_dir)?;
         // The master key before anything that only it opens.
-        self.key.write(sealed, &master)?;
+        self.key.create(Which::Usual, &master)?;
         KeySlots::init(&state.keys(), FIRST_GENERATION)?;
         let slots = KeySlots::open(&state.keys(), master, FIRST_GENERATION)?;
         slots.create(SlotKind::Log, LOG_KEY_ID, &log)?;

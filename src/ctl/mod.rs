@@ -9,6 +9,7 @@ mod doctor;
 mod export;
 mod index;
 mod init;
+mod keys;
 mod ledger;
 mod policy;
 mod proofs;
@@ -27,7 +28,8 @@ use zbus::Connection;
 use crate::shell::bus::client::{ANSWER, Failure, LONG_ANSWER, connect};
 use crate::shell::terminal::{self, Form};
 use args::{
-    Cli, Command, HoldCommand, IndexCommand, LedgerCommand, PolicyCommand, RetentionCommand, StoreCommand,
+    Cli, Command, HoldCommand, IndexCommand, KeysCommand, LedgerCommand, PolicyCommand, RetentionCommand,
+    StoreCommand,
 };
 
 /// Runs one command. `bus_from_environment` is used where `--bus` is absent. The exit code of design §12.
@@ -47,6 +49,7 @@ pub fn run(cli: Cli, bus_from_environment: Option<String>) -> u8 {
             let patience = std::time::Duration::from_secs(timeout);
             witness::witness(form, &witness::Task { dir: &dir, policy: &policy, state: &state, patience })
         }
+        Command::Keys(KeysCommand::Restore(args)) if !args.check => keys::restore(&args, form),
         command => ask(command, form, bus.as_deref()),
     };
     match result {
@@ -68,7 +71,10 @@ fn ask(command: Command, form: Form, bus: Option<&str>) -> Result<u8, Failure> {
         .build()
         .map_err(|error| Failure::Unavailable(format!("This program cannot start ({error}); try again.")))?;
     let answer = match command {
-        Command::Seal(_) | Command::Retention(RetentionCommand::Run) | Command::Index(_) => LONG_ANSWER,
+        Command::Seal(_)
+        | Command::Retention(RetentionCommand::Run)
+        | Command::Index(_)
+        | Command::Keys(KeysCommand::Rotate { .. }) => LONG_ANSWER,
         _ => ANSWER,
     };
     runtime.block_on(async {
@@ -109,6 +115,9 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
         }
         Command::Index(IndexCommand::Rebuild) => index::rebuild(bus, form).await,
         Command::Store(StoreCommand::Scrub(args)) => store::scrub(bus, form, &args).await,
+        Command::Keys(KeysCommand::Rotate { ground }) => keys::rotate(bus, ground).await,
+        Command::Keys(KeysCommand::Backup(args)) => keys::backup(bus, form, &args).await,
+        Command::Keys(KeysCommand::Restore(args)) => keys::drill(bus, form, &args).await,
         Command::Ledger(LedgerCommand::Publish { dir, .. }) => publish::publish(bus, form, &dir).await,
         // Handled without the service, above.
         #[cfg(feature = "witness")]

@@ -66,6 +66,7 @@ impl Service {
         loop {
             tick.tick().await;
             self.judge_clock().await;
+            self.judge_key_memory();
         }
     }
 

@@ -14,6 +14,10 @@ pub enum Part {
     Policy,
     /// The master key lies in a plain file.
     Key,
+    /// A change of the master key did not end, or not well.
+    Rotation,
+    /// Keys are not locked in memory.
+    KeyMemory,
     /// The file system does not overwrite in place.
     Medium,
     /// No descriptors can be served.

@@ -13,6 +13,7 @@ mod heartbeat;
 mod holds;
 mod index;
 mod ingest;
+mod keys;
 pub mod ledger;
 mod ledger_access;
 mod open;

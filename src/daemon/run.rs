@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::config::{Config, ConfigError};
 use super::errors::chain;
 use super::health::{Health, Part};
+use super::keys::OpenedKeys;
 use super::ledger::second_place::SecondPlace;
 use super::ledger::{OpenError, OpenLedger, Proposal};
 use super::projection::{Follow, Projection};
@@ -22,7 +23,7 @@ use super::rekey::RekeyError;
 use super::service::Service;
 use super::sessions::{End, Sessions};
 use super::space::Space;
-use super::{ingest, recover, serve};
+use super::{ingest, keys, recover, serve};
 use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped, Subject, Usage};
 use crate::core::format::slot::{SlotId, SlotKind};
 use crate::core::ids::SessionId;
@@ -32,12 +33,12 @@ use crate::core::state::OpenSession;
 use crate::core::time::Moment;
 use crate::core::retention::LastSeen;
 use crate::shell::clock::SystemClock;
-use crate::shell::crypt::{MasterKey, Signer};
+use crate::shell::crypt::Signer;
 use crate::shell::disk::catalogue::{Catalogue, CatalogueError};
 use crate::shell::disk::durable::DiskError;
 use crate::shell::disk::ledger_files::read_bounded;
 use crate::shell::disk::object::ObjectStore;
-use crate::shell::disk::slots::{KeySlots, SlotError};
+use crate::shell::disk::slots::SlotError;
 use crate::shell::disk::statedir::{StateDir, StateDirError};
 use crate::shell::fuse::{FuseError, FuseMount};
 use crate::shell::watch::Spool;
@@ -181,7 +182,8 @@ pub(super) async fn assemble(
     let (listed, dir) = (store.clone(), state_dir.catalogue());
     let objects = std::thread::spawn(move || listed.list().collect::<Vec<_>>());
     let catalogue = std::thread::spawn(move || Catalogue::open_as_it_is(&dir));
-    let slots = Arc::new(open_keys(&config, state_dir, environment)?);
+    let OpenedKeys { slots, place, unfinished } = keys::open(&config, state_dir, environment)?;
+    let slots = Arc::new(slots);
     let log_key = identity(&config, state_dir)?;
     let log = Signer::new(&slots.open_secret(SlotKind::Log, &LOG_KEY)?);
     if log.public() != *log_key.public() {
@@ -228,6 +230,8 @@ pub(super) async fn assemble(
         reader: opened.reader,
         store,
         slots,
+        master_place: place,
+        rotating: tokio::sync::Mutex::default(),
         catalogue,
         sessions: Sessions::default(),
         health,
@@ -252,6 +256,7 @@ pub(super) async fn assemble(
 
     service.rekey().await.map_err(Fatal::Rekey)?;
     record_start(&service, opened.last, opened.after_crash).await?;
+    service.record_restored_key(state_dir).await?;
     let reconciling = service.clone();
     let objects = objects.join().map_err(panicked)?;
     let reconciled = tokio::task::spawn_blocking(move || {
@@ -265,38 +270,15 @@ pub(super) async fn assemble(
     say_what_is_weak(&service, state_dir);
     let looking = service.clone();
     let _looked = tokio::task::spawn_blocking(move || looking.look_at_space()).await;
+    if let Some(why) = unfinished {
+        service.health.degrade(Part::Rotation, why);
+    }
+    service.resume_rotation().await;
     mount(&service);
     service.learn_holders().await.map_err(|refusal| Fatal::Recovery(refusal.to_string()))?;
     load_policy_at_start(&service).await;
     recover::remove_sealed_leftovers(&service).await;
     Ok(Assembled { service, writer: opened.thread, second_place })
-}
-
-fn open_keys(config: &Config, state_dir: &StateDir, environment: &Environment) -> Result<KeySlots, Fatal> {
-    let failed = |what: String| move |source| Fatal::MasterKey { what, source };
-    let master = match &config.key.insecure_key_file {
-        Some(path) => {
-            let what = format!("{} must be the file that `greffierctl init` wrote", path.display());
-            let mut file = std::fs::File::open(path).map_err(failed(what.clone()))?;
-            MasterKey::read_from(&mut file).map_err(failed(what))?
-        }
-        None => {
-            // `Config::load` saw that one of the two is there.
-            let name = config.key.credential.as_deref().unwrap_or_default();
-            let what = format!("the unit must load the credential {name}");
-            let dir = environment.credentials.as_deref().ok_or_else(|| Fatal::MasterKey {
-                what: what.clone(),
-                source: std::io::Error::new(std::io::ErrorKind::NotFound, "there are no credentials"),
-            })?;
-            let bytes = systemd::read_credential(dir, name).map_err(failed(what.clone()))?;
-            MasterKey::read_from(&mut bytes.as_slice()).map_err(failed(what))?
-        }
-    };
-    let generations = KeySlots::generations(&state_dir.keys())?;
-    let generation = *generations.last().ok_or_else(|| {
-        Fatal::Identity("keys/ holds no key file; restore it from a backup, or run `greffierctl init`".into())
-    })?;
-    Ok(KeySlots::open(&state_dir.keys(), master, generation)?)
 }
 
 /// The log key's vkey; its name must be the configured origin.
@@ -332,6 +314,7 @@ async fn record_start(
 }
 
 fn say_what_is_weak(service: &Service, state_dir: &StateDir) {
+    service.judge_key_memory();
     if service.config.key.insecure_key_file.is_some() {
         let why = "The master key lies in a plain file (insecure_key_file): use a systemd credential.";
         service.health.degrade(Part::Key, why);
@@ -395,6 +378,7 @@ async fn stop(running: Running, orderly: bool) {
     service.scrubs.stop().await;
     // A purge under way ends first: it holds this.
     let _purged = service.purging.lock().await;
+    let _rotated = service.rotating.lock().await;
     serve::record_last_refusals(&service).await;
     service.record_owed().await;
     let why = if orderly { "service-stopped" } else { "bus-lost" };

@@ -28,6 +28,7 @@ use crate::shell::bus::archive::{
 use crate::shell::bus::caller::Caller;
 use crate::shell::bus::interfaces::Desk;
 use crate::shell::clock::SystemClock;
+use crate::shell::disk::master_place::MasterPlace;
 use crate::shell::disk::object::ObjectStore;
 use crate::shell::disk::slots::KeySlots;
 use crate::shell::fuse::FuseMount;
@@ -40,6 +41,10 @@ pub struct Service {
     pub(super) ledger: Ledger,
     pub(super) reader: Reader,
     pub(super) slots: Arc<KeySlots>,
+    /// Where the master key stands outside the daemon.
+    pub(super) master_place: MasterPlace,
+    /// Held while the master key changes.
+    pub(super) rotating: tokio::sync::Mutex<()>,
     pub(super) store: ObjectStore,
     pub(super) catalogue: Projection,
     pub(super) sessions: Sessions,
@@ -247,6 +252,18 @@ impl Archive for Service {
     }
     fn scrub_progress(&self) -> ScrubProgress {
         self.scrub_numbers()
+    }
+    async fn rotate_keys(&self, caller: Caller, ground: Option<String>) -> Answer<()> {
+        let (me, person) = self.person(caller).await?;
+        me.rotate_keys_for(person, ground).await
+    }
+    async fn backup_keys(&self, caller: Caller, to: Vec<String>) -> Answer<(Vec<u8>, u64)> {
+        let (me, person) = self.person(caller).await?;
+        me.backup_keys_for(person, to).await
+    }
+    async fn check_backup(&self, caller: Caller, generation: u64, answer: String) -> Answer<u64> {
+        let (me, person) = self.person(caller).await?;
+        me.check_backup_for(person, generation, answer).await
     }
     async fn status(&self) -> Status {
         let condition = self.health.condition();

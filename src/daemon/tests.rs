@@ -1,7 +1,9 @@
 //! The daemon without a bus: what may cross, and which answers must be alike.
 
 mod scrub;
+mod keys;
 mod upkeep;
+mod upkeep_support;
 
 use std::fs::File;
 use std::future::ready;

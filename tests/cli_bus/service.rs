@@ -278,6 +278,25 @@ impl Archive for Fake {
         }
         scrub.clone()
     }
+    async fn rotate_keys(&self, _: Caller, ground: Option<String>) -> Answer<()> {
+        match ground.as_deref() {
+            Some("a clerk left") => Ok(()),
+            _ => Err(Refusal::new(
+                RefusalKind::Conflict,
+                "The master key is being changed; wait until that has ended.",
+            )),
+        }
+    }
+    async fn backup_keys(&self, _: Caller, to: Vec<String>) -> Answer<(Vec<u8>, u64)> {
+        let recipients: Vec<_> = to.iter().map(|text| text.parse().unwrap()).collect();
+        let master = greffier::shell::crypt::MasterKey::from_bytes(&[9; 32]);
+        Ok((master.seal_backup("test.example/greffier", 4, &recipients).unwrap(), 12))
+    }
+    async fn check_backup(&self, _: Caller, generation: u64, answer: String) -> Answer<u64> {
+        let master = greffier::shell::crypt::MasterKey::from_bytes(&[9; 32]);
+        assert_eq!((generation, answer), (4, master.answer("test.example/greffier", 4)));
+        Ok(13)
+    }
     async fn status(&self) -> Status {
         Status { state: "closed".into(), why: "The disk is full.".into(), entries: 3, ..Status::default() }
     }

@@ -166,6 +166,47 @@ point 'and wrote access.closed with why "service-stopped"' \
 point 'the recordings are still there' play /e2e/player.sh {} /e2e/entrance.mp4
 
 # ---------------------------------------------------------------------------------------------------------------------
+# The master key: backed up to shares, tried, changed under the unit's own restrictions, lost and put back.
+store=/etc/credstore.encrypted
+keys=/home/itservice/keys.age
+generation() { find /var/lib/greffier/keys -name '*.a' -printf '%f\n'; }
+point 'the administrator has the key sealed for three persons, two of whom can open it' \
+    as itservice greffierctl keys backup --shares 2/3 --output $keys
+point 'the backup tells nothing without them' sh -c "head -n 1 $keys | grep -q age-encryption.org/v1"
+point 'a drill opens it with two shares while the service runs' \
+    as itservice greffierctl keys restore $keys --share $keys.share-1 --share $keys.share-3 --check
+as itservice greffierctl keys restore $keys --share $keys.share-2 --check >"$said" 2>&1
+point 'one share says what is missing' grep 'number 1, 3 is missing' "$said"
+sha256sum $store/greffier.master >/tmp/credential
+refused 'the viewer cannot change the master key' as viewer greffierctl keys rotate
+point 'the administrator changes the master key' as itservice greffierctl keys rotate --ground 'A clerk left'
+point 'the credential is another one, alone, and so are the key files' \
+    sh -c "! sha256sum --check --status /tmp/credential && [ ! -e $store/greffier.master.next ] && [ \"$(generation)\" = 2.a ]"
+point 'the recordings are still there' play /e2e/player.sh {} /e2e/entrance.mp4
+point 'the service starts with the new credential' systemctl restart greffierd
+point 'and is ready' until_true 30 state_is ready
+point 'and the recordings are still there after it' play /e2e/player.sh {} /e2e/entrance.mp4
+as itservice greffierctl keys restore $keys --share $keys.share-1 --share $keys.share-2 --check >"$said" 2>&1
+point 'the old backup is of no use any more' grep 'does not hold the master key in force' "$said"
+point 'order, end, backup and drills stand in the ledger' bash -c "$(declare -f as entries); entries | jq -se '
+    [.[] | select(.event | startswith(\"key.\")) | .event + \" \" + .outcome] == [\"key.backed-up done\", \"key.backup-checked done\",
+    \"key.rotation-ordered denied\", \"key.rotation-ordered done\", \"key.rotated done\", \"key.backup-checked failed\"]'"
+point 'a new backup is made' as itservice greffierctl keys backup --shares 2/2 --output $keys.2
+systemctl stop greffierd
+rm $store/greffier.master
+point 'without its credential the service does not start' sh -c '! systemctl start greffierd'
+systemctl stop greffierd
+refused 'the backup of before does not open the key files' \
+    greffierctl keys restore $keys --share $keys.share-1 --share $keys.share-2
+point 'the new one puts the master key back' \
+    greffierctl keys restore $keys.2 --share $keys.2.share-1 --share $keys.2.share-2
+systemctl reset-failed greffierd
+point 'and the service starts' systemctl start greffierd
+point 'and is ready, and has written key.restored' bash -c "$(declare -f as entries entry until_true state_is property)
+    until_true 30 state_is ready && entry '.event == \"key.restored\"'"
+point 'the recordings are back' play /e2e/player.sh {} /e2e/entrance.mp4
+
+# ---------------------------------------------------------------------------------------------------------------------
 # The journal, the bus, the export.
 # The ids stand in src/shell/message_id.rs.
 journal() { journalctl -u greffierd --output=json "MESSAGE_ID=$1"; }

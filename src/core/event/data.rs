@@ -91,7 +91,7 @@ data! {
         /// How often details of this bundle have been destroyed: 1 the first time.
         generation: u64,
     }
-    /// `ledger.clock-suspect`, `ledger.clock-confirmed`, `purge.failed`, `access.interrupted`, `recording.rejected`:
+    /// `ledger.clock-suspect`, `ledger.clock-confirmed`, `purge.failed`, `access.interrupted`, `recording.rejected`, `key.rotation-failed`:
     /// a reason from a closed set of words.
     Because {
         /// The reason.
@@ -249,6 +249,27 @@ data! {
         key: String,
         /// Always `removed`: the sealed object is unlinked and the folder synced.
         object: String,
+    }
+    /// `key.rotation-ordered`, `key.rotated`: from one generation of the key files to the next.
+    KeyRotation {
+        /// The generation in force when it was ordered.
+        from: u64,
+        /// The new one.
+        to: u64,
+    }
+    /// `key.backed-up`.
+    KeyBackedUp {
+        /// The generation whose master key it holds.
+        generation: u64,
+        /// To how many recipients it is sealed.
+        recipients: u64,
+        /// SHA-256 of the sealed file, to know it again.
+        sha256: Digest,
+    }
+    /// `key.backup-checked`, `key.restored`.
+    KeyGeneration {
+        /// The generation whose master key it is.
+        generation: u64,
     }
     /// `store.damaged`.
     StoreDamaged {

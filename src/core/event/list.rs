@@ -5,10 +5,10 @@
 use serde_json::value::RawValue;
 
 use super::data::{
-    Because, DetailsDestroyed, HoldLifted, HoldPlaced, LedgerCreated, LedgerHeartbeat, LedgerProved,
-    LedgerRead, LedgerRecovered, LedgerRekeyed, LedgerRestored, LedgerStarted, LedgerStopped, Nothing,
-    Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched, SourceFacts, StoreDamaged, StoreScrubbed,
-    Usage,
+    Because, DetailsDestroyed, HoldLifted, HoldPlaced, KeyBackedUp, KeyGeneration, KeyRotation,
+    LedgerCreated, LedgerHeartbeat, LedgerProved, LedgerRead, LedgerRecovered, LedgerRekeyed, LedgerRestored,
+    LedgerStarted, LedgerStopped, Nothing, Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched,
+    SourceFacts, StoreDamaged, StoreScrubbed, Usage,
 };
 
 /// Whether an event carries a detail.
@@ -167,6 +167,18 @@ events! {
     StoreDamaged(StoreDamaged) = "store.damaged", Forbidden;
     /// Objects and keys were read from the medium and compared with the ledger.
     StoreScrubbed(StoreScrubbed) = "store.scrubbed", Optional;
+    /// A change of the master key was ordered.
+    KeyRotationOrdered(KeyRotation) = "key.rotation-ordered", Required;
+    /// The master key is changed; the key files and the credential before are overwritten and removed.
+    KeyRotated(KeyRotation) = "key.rotated", Forbidden;
+    /// A change of the master key ended without one; the key before is in force.
+    KeyRotationFailed(Because) = "key.rotation-failed", Forbidden;
+    /// The master key was given out, sealed to the recipients of a backup.
+    KeyBackedUp(KeyBackedUp) = "key.backed-up", Required;
+    /// Somebody opened a backup of the keys in a drill. Outcome `failed`: it does not hold the master key in force.
+    KeyBackupChecked(KeyGeneration) = "key.backup-checked", Required;
+    /// The master key was put back from a backup while the service was stopped.
+    KeyRestored(KeyGeneration) = "key.restored", Forbidden;
 }
 
 #[cfg(test)]

@@ -156,7 +156,13 @@ impl DetailFacts {
             | Event::HoldPlaced(_)
             | Event::PurgePlanned(_)
             | Event::GuardForeignAccess(_)
-            | Event::StoreDamaged(_) => Vec::new(),
+            | Event::StoreDamaged(_)
+            | Event::KeyRotationOrdered(_)
+            | Event::KeyRotated(_)
+            | Event::KeyRotationFailed(_)
+            | Event::KeyBackedUp(_)
+            | Event::KeyBackupChecked(_)
+            | Event::KeyRestored(_) => Vec::new(),
         }
     }
 

@@ -80,6 +80,12 @@ impl State {
             Event::PurgePlanned(planned) => self.plan_purge(subject, planned),
             Event::PurgeFailed(_) => self.unplan_purge(subject),
             Event::PurgeDone(_) => self.finish_purge(record.time, subject),
+            Event::KeyRotationOrdered(rotation) => self.set(|state| state.rotation = Some(rotation.clone())),
+            // The end of an earlier order leaves a later one open.
+            Event::KeyRotated(done) => self.set(|state| {
+                state.rotation.take_if(|ordered| ordered.to <= done.to);
+            }),
+            Event::KeyRotationFailed(_) => self.set(|state| state.rotation = None),
             // What these say is for readers; no later decision rests on it.
             Event::LedgerRekeyed(_)
             | Event::LedgerHeartbeat(_)
@@ -90,7 +96,10 @@ impl State {
             | Event::RecordingRejected(_)
             | Event::AccessSearched(_)
             | Event::AccessRefusedMany(_)
-            | Event::GuardForeignAccess(_) => Ok(()),
+            | Event::GuardForeignAccess(_)
+            | Event::KeyBackedUp(_)
+            | Event::KeyBackupChecked(_)
+            | Event::KeyRestored(_) => Ok(()),
             Event::StoreDamaged(damaged) => {
                 self.set(|state| state.mark_damaged(record.seq, subject, damaged))
             }

@@ -16,7 +16,7 @@ pub use violation::{Rule, Violation};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::core::event::{LedgerRestored, SourceFacts, SpoolFile};
+use crate::core::event::{KeyRotation, LedgerRestored, SourceFacts, SpoolFile};
 use crate::core::ids::{ClassId, Digest, Kind, RecordingId, SessionId, SharedTexts, SourceId};
 use crate::core::register::holds::Holds;
 use crate::core::register::uses::Uses;
@@ -103,6 +103,7 @@ pub struct State {
     restored: Option<LedgerRestored>,
     texts: SharedTexts,
     damaged: BTreeMap<RecordingId, Damage>,
+    rotation: Option<KeyRotation>,
 }
 
 impl State {
@@ -121,6 +122,10 @@ impl State {
     /// Whether the wall clock jumped and nobody has confirmed it since.
     pub fn clock_suspect(&self) -> bool {
         self.clock_suspect
+    }
+    /// A change of the master key that was ordered and has not ended.
+    pub fn rotation(&self) -> Option<&KeyRotation> {
+        self.rotation.as_ref()
     }
     /// Digest of the policy in force; `None` before the first.
     pub fn policy(&self) -> Option<Digest> {

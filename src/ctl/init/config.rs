@@ -1,6 +1,7 @@
 //! The text of a new `greffier.toml`.
 
-use super::{Plan, credential::Place};
+use super::Plan;
+use crate::shell::disk::master_place::MasterPlace;
 
 /// The commented configuration, with a name between `@` in each place that `init` fills.
 const TEMPLATE: &str = include_str!("../../../policy/greffier.toml.init");
@@ -9,10 +10,10 @@ const TEMPLATE: &str = include_str!("../../../policy/greffier.toml.init");
 pub fn text(plan: &Plan) -> Result<String, serde_json::Error> {
     let path = |path: &std::path::Path| quoted(&path.to_string_lossy());
     let key = match &plan.key {
-        Place::Credential => {
-            "credential = \"greffier.master\"   # encrypted to this machine by systemd-creds".into()
+        MasterPlace::Credential { name, .. } => {
+            format!("credential = {}   # encrypted to this machine by systemd-creds", quoted(name)?)
         }
-        Place::PlainFile(file) => {
+        MasterPlace::PlainFile(file) => {
             format!("insecure_key_file = {}   # whoever reads it opens every recording", path(file)?)
         }
     };
@@ -45,7 +46,7 @@ fn quoted(text: &str) -> Result<String, serde_json::Error> {
 mod tests {
     use super::*;
 
-    fn plan(key: Place, bus: Option<&str>) -> Plan {
+    fn plan(key: MasterPlace, bus: Option<&str>) -> Plan {
         Plan {
             origin: "a.example/g".into(),
             config_dir: "/c \"quoted\\".into(),
@@ -59,7 +60,7 @@ mod tests {
 
     #[test]
     fn every_place_of_the_template_is_filled_and_reads_back() {
-        let text = text(&plan(Place::PlainFile("/k".into()), Some("unix:path=/b"))).unwrap();
+        let text = text(&plan(MasterPlace::PlainFile("/k".into()), Some("unix:path=/b"))).unwrap();
         assert!(!text.contains('@'), "{text}");
         let table: toml::Table = text.parse().unwrap();
         assert_eq!(table["origin"].as_str(), Some("a.example/g"));
@@ -72,7 +73,8 @@ mod tests {
 
     #[test]
     fn an_ordinary_archive_uses_the_credential_and_the_system_bus() {
-        let table: toml::Table = text(&plan(Place::Credential, None)).unwrap().parse().unwrap();
+        let table: toml::Table =
+            text(&plan(MasterPlace::credential("greffier.master"), None)).unwrap().parse().unwrap();
         assert_eq!(table["key"]["credential"].as_str(), Some("greffier.master"));
         assert_eq!(table["bus"]["address"].as_str(), Some("system"));
     }

@@ -1,48 +1,9 @@
 //! What the ledger does by itself: details expire, the epoch key changes, heartbeats.
 
 use super::*;
-use crate::core::event::{Nothing, Outcome, Record};
-use crate::core::ledger::entry::Entry;
 use crate::core::state::State;
-use crate::verify::{Class, Options, Source, verify_ledger};
 
 impl Archive {
-    fn lines(&self) -> Vec<crate::daemon::ledger::Line> {
-        self.service.reader.entries(0, u64::MAX, usize::MAX).unwrap()
-    }
-    fn records(&self) -> Vec<Record> {
-        let record = |line: &crate::daemon::ledger::Line| {
-            Record::from_entry(&Entry::parse(&line.line).unwrap()).unwrap()
-        };
-        self.lines().iter().map(record).collect()
-    }
-    fn count(&self, event: &str) -> usize {
-        self.records().iter().filter(|record| record.event.name() == event).count()
-    }
-    async fn say(&self, text: &str) {
-        let detail = Detail { text: Some(text.into()), ..Detail::default() };
-        let draft =
-            Draft::fact(Event::PolicyRefused(Nothing {})).outcome(Outcome::Denied).with_detail(detail);
-        let _recorded = self.service.ledger.record(move |_| Ok(Proposal::new(draft, ()))).await.unwrap();
-    }
-    async fn state(&self) -> State {
-        self.service.ledger.look(|desk| desk.state.clone()).await.unwrap()
-    }
-    /// The text of each detail that still opens.
-    fn texts(&self) -> Vec<(u64, Detail)> {
-        let lines = self.lines();
-        let opened =
-            lines.iter().filter_map(|line| Some((line.seq, self.service.reader.detail(line).unwrap()?)));
-        opened.map(|(seq, detail)| (seq, Detail::parse(&detail).unwrap())).collect()
-    }
-    fn verify(&self) {
-        let dir = self.dir.path().join("state/ledger");
-        let key = self.service.verifier_key.parse().unwrap();
-        let verdict = verify_ledger(&Options::new(Source::Path(dir), key)).unwrap();
-        let findings = verdict.report.findings();
-        let bad: Vec<_> = findings.iter().filter(|finding| finding.code.class() != Class::Note).collect();
-        assert!(bad.is_empty(), "{bad:?}");
-    }
     async fn wait_until(&self, what: &str, reached: impl Fn(&Self) -> bool) {
         for _ in 0..400 {
             if reached(self) {

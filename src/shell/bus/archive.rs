@@ -342,6 +342,21 @@ pub trait Archive: Send + Sync + 'static {
     fn scrub_findings(&self, caller: Caller) -> impl Future<Output = Answer<Vec<ScrubFinding>>> + Send;
     /// How far it is.
     fn scrub_progress(&self) -> ScrubProgress;
+    /// Changes the master key.
+    fn rotate_keys(&self, caller: Caller, ground: Option<String>) -> impl Future<Output = Answer<()>> + Send;
+    /// The master key, sealed to age recipients, and the entry that says so.
+    fn backup_keys(
+        &self,
+        caller: Caller,
+        to: Vec<String>,
+    ) -> impl Future<Output = Answer<(Vec<u8>, u64)>> + Send;
+    /// Records a drill: whether what the key in a backup answers is what the key in force answers. The entry.
+    fn check_backup(
+        &self,
+        caller: Caller,
+        generation: u64,
+        answer: String,
+    ) -> impl Future<Output = Answer<u64>> + Send;
     /// Numbers for everybody.
     fn status(&self) -> impl Future<Output = Status> + Send;
     /// The last published head: at most one a minute.

@@ -123,6 +123,12 @@ pub trait Manager {
     fn status(&self) -> zbus::Result<Fields>;
     /// Reads the policy again.
     fn reload(&self) -> zbus::Result<()>;
+    /// Changes the master key.
+    fn rotate_keys(&self, request: Request<'_>) -> zbus::Result<()>;
+    /// The master key sealed to age recipients, and the entry that says so.
+    fn backup_keys(&self, request: Request<'_>) -> zbus::Result<(Vec<u8>, u64)>;
+    /// Records a drill; the entry.
+    fn check_backup(&self, request: Request<'_>) -> zbus::Result<u64>;
     /// Makes the catalogue anew; answers when that is done.
     fn rebuild_index(&self) -> zbus::Result<()>;
     /// Begins to read the whole store; the object that shows how far it is.

@@ -151,6 +151,33 @@ pub fn lift_request(dict: Dict) -> Result<Option<String>, Refusal> {
     keys.end(ground)
 }
 
+/// The request of `Manager.RotateKeys`: why.
+pub fn rotate_request(dict: Dict) -> Result<Option<String>, Refusal> {
+    let mut keys = Keys::new(dict);
+    let ground = keys.text("ground")?;
+    keys.end(ground)
+}
+
+/// The request of `Manager.BackupKeys`: the recipients.
+pub fn backup_request(dict: Dict) -> Result<Vec<String>, Refusal> {
+    let mut keys = Keys::new(dict);
+    let to: Vec<String> = keys.take("to", "a list of strings (as)")?.unwrap_or_default();
+    if to.is_empty() || to.len() > 16 || to.iter().any(|recipient| recipient.len() > 128) {
+        return Err(Refusal::invalid("The key \"to\" takes 1 to 16 age recipients (age1...)."));
+    }
+    keys.end(to)
+}
+
+/// The request of `Manager.CheckBackup`: what the key in the backup answers, and its generation.
+pub fn check_backup_request(dict: Dict) -> Result<(u64, String), Refusal> {
+    let mut keys = Keys::new(dict);
+    let generation = keys.take("generation", "a number (t)")?;
+    let generation = generation.ok_or_else(|| Refusal::invalid("The key \"generation\" is missing."))?;
+    entry(generation).map_err(|_| Refusal::invalid("Generations have numbers below 2^53."))?;
+    let answer = keys.text("answer")?.ok_or_else(|| Refusal::invalid("The key \"answer\" is missing."))?;
+    keys.end((generation, answer))
+}
+
 /// The request of `Ledger.Read`: whether details are wanted.
 pub fn read_request(dict: Dict) -> Result<bool, Refusal> {
     let mut keys = Keys::new(dict);

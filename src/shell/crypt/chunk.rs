@@ -12,12 +12,13 @@ use super::secret::Secret;
 use super::{DoesNotOpen, aead_key};
 use crate::core::format::header::{HEADER_BYTES, Header};
 use crate::core::format::layout::{FOOTER_BYTES, TAG_BYTES, chunk_nonce, trailer_nonce};
+use crate::shell::sys::locked::Locked;
 
 /// Seals the chunks of one recording.
 pub struct ChunkSealer {
     header: Header,
     aad: [u8; HEADER_BYTES],
-    key: Arc<LessSafeKey>,
+    key: Arc<Locked<LessSafeKey>>,
 }
 
 impl ChunkSealer {
@@ -65,7 +66,7 @@ impl ChunkSealer {
 /// Opens chunks of one recording, from any thread, in any order.
 pub struct ChunkOpener {
     aad: [u8; HEADER_BYTES],
-    key: Arc<LessSafeKey>,
+    key: Arc<Locked<LessSafeKey>>,
 }
 
 impl ChunkOpener {

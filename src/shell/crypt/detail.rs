@@ -10,6 +10,7 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce};
 use super::secret::Secret;
 use super::{DoesNotOpen, aead_key};
 use crate::shell::entropy;
+use crate::shell::sys::locked::Locked;
 
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
@@ -20,7 +21,7 @@ pub const DETAIL_OVERHEAD_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 /// Seals and opens the details of one bundle.
 pub struct DetailCipher {
     log_id: [u8; 32],
-    key: LessSafeKey,
+    key: Locked<LessSafeKey>,
 }
 
 impl DetailCipher {

@@ -1,7 +1,7 @@
 //! The master key: it wraps every secret of the key slots.
 //!
-//! Owns the associated data and nonces of the wrapping (design §6). Must never be written anywhere but into the
-//! credential that `init` makes.
+//! Owns the associated data and nonces of the wrapping (design §6). Must never be written anywhere but into the place
+//! where it stands (`disk/master_place.rs`), nor, unless sealed to the recipients of a backup, given to anybody.
 
 use std::io::{self, Read, Write};
 
@@ -12,6 +12,7 @@ use super::secret::Secret;
 use super::{DoesNotOpen, aead_key};
 use crate::core::format::slot::{Slot, SlotId, SlotKind, WRAPPED_BYTES};
 use crate::shell::entropy;
+use crate::shell::sys::locked::Locked;
 
 /// Length of the master key and so of its credential, in bytes.
 pub const MASTER_KEY_BYTES: usize = 32;
@@ -19,7 +20,7 @@ pub const MASTER_KEY_BYTES: usize = 32;
 /// The master key.
 pub struct MasterKey {
     secret: Secret,
-    cipher: LessSafeKey,
+    cipher: Locked<LessSafeKey>,
 }
 
 impl MasterKey {
@@ -50,9 +51,14 @@ impl MasterKey {
         Ok(Self::new(secret))
     }
 
-    /// Writes the 32 bytes, for `init` alone: to `systemd-creds encrypt`, or to the insecure key file.
+    /// Writes the 32 bytes, for the place where the master key stands: to `systemd-creds encrypt`, or to the insecure key file.
     pub fn write_to(&self, credential: &mut impl Write) -> io::Result<()> {
         credential.write_all(self.secret.bytes())
+    }
+
+    /// Whether both are the same key; takes the same time whatever they are.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(self.secret.bytes(), other.secret.bytes()).is_ok()
     }
 
     fn new(secret: Secret) -> Self {

@@ -4,25 +4,24 @@
 
 use std::io;
 
-use zeroize::Zeroize;
-
 use crate::shell::entropy;
+use crate::shell::sys::locked::Locked;
 
-/// 32 secret bytes, wiped when dropped. What they are used for decides the type made from them.
-pub struct Secret(Box<[u8; 32]>);
+/// 32 secret bytes in locked memory, wiped when dropped. What they are used for decides the type made from them.
+pub struct Secret(Locked<[u8; 32]>);
 
 impl Secret {
     /// A new random secret.
     pub fn generate() -> io::Result<Self> {
-        // Boxed before it is filled: a move then copies the pointer, not the key.
-        let mut bytes = Box::new([0; 32]);
-        entropy::fill(bytes.as_mut_slice())?;
-        Ok(Self(bytes))
+        // In its place before it is filled: a move then copies the pointer, not the key.
+        let mut secret = Self::zeroed();
+        entropy::fill(secret.bytes_mut())?;
+        Ok(secret)
     }
 
     /// An all-zero secret, for the callee to fill.
     pub(super) fn zeroed() -> Self {
-        Self(Box::new([0; 32]))
+        Self(Locked::new([0; 32]))
     }
 
     pub(super) fn bytes(&self) -> &[u8; 32] {
@@ -31,11 +30,5 @@ impl Secret {
 
     pub(super) fn bytes_mut(&mut self) -> &mut [u8; 32] {
         &mut self.0
-    }
-}
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.0.as_mut_slice().zeroize();
     }
 }

@@ -5,14 +5,15 @@
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
 use super::secret::Secret;
+use crate::shell::sys::locked::Locked;
 
 /// Hashes subjects.
-pub struct SubjectMac(hmac::Key);
+pub struct SubjectMac(Locked<hmac::Key>);
 
 impl SubjectMac {
     /// Under `secret`.
     pub fn new(secret: &Secret) -> Self {
-        Self(hmac::Key::new(HMAC_SHA256, secret.bytes()))
+        Self(Locked::new(hmac::Key::new(HMAC_SHA256, secret.bytes())))
     }
 
     /// The hash of `subject`, as written by the recorder.

@@ -12,9 +12,11 @@ pub(crate) mod fault;
 #[cfg(feature = "daemon")]
 pub mod ledger_files;
 pub mod lock;
+pub mod master_place;
 pub mod object;
 pub mod reserve;
 #[cfg(feature = "daemon")]
 pub mod scrub_place;
+pub mod shred;
 pub mod slots;
 pub mod statedir;

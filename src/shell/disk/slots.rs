@@ -3,6 +3,8 @@
 //! Owns the two copies `keys/<generation>.a` and `.b`, and the index (kind, id) → slot. Must never write a secret that
 //! is not wrapped, keep one in memory, or decide whether a half-written slot is to be kept: the ledger knows.
 //! Invariant 7: a destroyed slot is zero in both copies, written past the cache, synced and read back.
+//! While a change of the master key is under way there are two generations, each complete: what is made or destroyed then
+//! is made or destroyed in both before it counts (`slots/rotate.rs`).
 //!
 //! What a pair of copies means (a copy *opens* when check sum, fields and wrapping are right):
 //!
@@ -16,21 +18,26 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::direct::{AlignedBuffer, BLOCK_BYTES};
 use super::durable::{DiskError, create_new_durable};
 use super::reserve;
-use crate::core::format::slot::{SLOT_BYTES, Slot, SlotBytes, SlotId, SlotKind};
+use crate::core::format::slot::{SLOT_BYTES, SlotBytes, SlotId, SlotKind};
 use crate::shell::crypt::{MasterKey, Secret};
 
 mod check;
+mod generation;
 mod pair;
+mod rotate;
 pub use check::SlotCheck;
+use generation::Generation;
 use pair::{Pair, Side};
+
+/// The note in `keys/` that the master key was put back from a backup; the next start records it.
+pub const RESTORED_NOTE: &str = "restored";
 
 /// Why a slot cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -93,14 +100,27 @@ pub struct HalfSlot {
     pub offset: u64,
 }
 
-/// The slots of one generation. Usable from any thread.
+/// The slots in force. Usable from any thread.
 pub struct KeySlots {
-    master: MasterKey,
-    generation: u64,
-    pair: Pair,
+    keys_dir: PathBuf,
+    generations: RwLock<Generations>,
     index: Mutex<Index>,
     /// Held while the files change. Reading needs it not: rewriting a block changes no byte of its other slots.
     writing: Mutex<()>,
+}
+
+/// A secret has the same number in every generation.
+#[derive(Clone)]
+struct Generations {
+    in_force: Arc<Generation>,
+    /// The one before, until it is overwritten and removed.
+    old: Option<Arc<Generation>>,
+}
+
+impl Generations {
+    fn all(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        std::iter::once(&self.in_force).chain(&self.old)
+    }
 }
 
 #[derive(Default)]
@@ -137,48 +157,48 @@ impl KeySlots {
         Side::BOTH.iter().try_for_each(|copy| create_new_durable(keys_dir, &copy.file_name(generation), &[]))
     }
 
-    /// The generations in `keys_dir`, lowest first.
-    pub fn generations(keys_dir: &Path) -> Result<Vec<u64>, DiskError> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(keys_dir).map_err(DiskError::when("list", keys_dir))? {
-            let name = entry.map_err(DiskError::when("list", keys_dir))?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(".a").or(name.strip_suffix(".b")));
-            found.extend(number.and_then(|number| number.parse::<u64>().ok()));
-        }
-        found.sort_unstable();
-        found.dedup();
-        Ok(found)
-    }
-
     /// Opens both copies of `generation` and builds the index. A copy that is missing or shorter counts as free
     /// there. Changes no slot: see [`KeySlots::half`] and [`KeySlots::remains`] for what is left to decide.
     pub fn open(keys_dir: &Path, master: MasterKey, generation: u64) -> Result<Self, SlotError> {
-        let pair = Pair::open(keys_dir, generation)?;
-        let mut index = Index { slots: pair.slots()?, ..Index::default() };
-        pair.scan(|number, a, b| index.add(&master, generation, number, a, b, &pair))?;
+        let generation = Generation { master, number: generation, pair: Pair::open(keys_dir, generation)? };
+        let mut index = Index { slots: generation.pair.slots()?, ..Index::default() };
+        generation.pair.scan(|number, a, b| index.add(&generation, number, a, b))?;
         index.free.reverse();
         if index.places.is_empty() && index.closed {
-            return Err(SlotError::WrongMasterKey(pair.path(Side::A).to_owned()));
+            return Err(SlotError::WrongMasterKey(generation.pair.path(Side::A).to_owned()));
         }
-        Ok(Self { master, generation, pair, index: Mutex::new(index), writing: Mutex::new(()) })
+        let generations = Generations { in_force: Arc::new(generation), old: None };
+        Ok(Self {
+            keys_dir: keys_dir.to_owned(),
+            generations: RwLock::new(generations),
+            index: Mutex::new(index),
+            writing: Mutex::new(()),
+        })
     }
 
-    /// The generation, part of every wrapping.
+    /// The generation in force, part of every wrapping.
     pub fn generation(&self) -> u64 {
-        self.generation
+        self.generations().in_force.number
+    }
+
+    /// Lends the master key in force, and its generation.
+    pub fn with_master<T>(&self, lend: impl FnOnce(&MasterKey, u64) -> T) -> T {
+        let in_force = self.generations().in_force;
+        lend(&in_force.master, in_force.number)
     }
 
     /// Whether both files are read and written past the page cache.
     pub fn is_direct(&self) -> bool {
-        self.pair.is_direct()
+        self.generations().all().all(|generation| generation.pair.is_direct())
     }
 
     /// The slots of which only one copy opens.
     pub fn half(&self) -> Vec<HalfSlot> {
+        let in_force = self.generations().in_force;
         let index = self.index();
         let half = index.places.iter().filter_map(|(&(kind, id), place)| match place.state {
             State::Half(good) => {
-                let path = self.pair.path(good.other()).to_owned();
+                let path = in_force.pair.path(good.other()).to_owned();
                 Some(HalfSlot { kind, id, path, offset: offset_of(place.number) })
             }
             _ => None,
@@ -211,11 +231,13 @@ impl KeySlots {
     /// taken until it is destroyed, because a part may be on the disk.
     pub fn create(&self, kind: SlotKind, id: SlotId, secret: &Secret) -> Result<(), SlotError> {
         let _writing = self.writing();
-        let number = self.reserve(kind, id)?;
-        let slot =
-            self.master.wrap(kind, &id, self.generation, number, secret).map_err(SlotError::Randomness)?;
-        for copy in Side::BOTH {
-            self.pair.rewrite(copy, number, &slot.encode())?;
+        let generations = self.generations();
+        let number = self.reserve(&generations, kind, id)?;
+        for generation in generations.all() {
+            let slot = generation.wrap(kind, &id, number, secret)?.encode();
+            for copy in Side::BOTH {
+                generation.pair.rewrite(copy, number, &slot)?;
+            }
         }
         self.index().set(kind, id, State::Live);
         Ok(())
@@ -223,6 +245,17 @@ impl KeySlots {
 
     /// The secret, read from the disk: no copy of it is kept. A half slot opens from its good copy.
     pub fn open_secret(&self, kind: SlotKind, id: &SlotId) -> Result<Secret, SlotError> {
+        loop {
+            let generation = self.generations().in_force;
+            match self.read_secret(&generation, kind, id) {
+                // It went out of force, and was overwritten, while this was reading it: once more, from its successor.
+                Err(_) if !Arc::ptr_eq(&generation, &self.generations().in_force) => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn read_secret(&self, from: &Generation, kind: SlotKind, id: &SlotId) -> Result<Secret, SlotError> {
         let place = self.index().places.get(&(kind, *id)).copied().ok_or(SlotError::NotFound)?;
         let copies: &[Side] = match &place.state {
             State::Live => &Side::BOTH,
@@ -231,8 +264,8 @@ impl KeySlots {
         };
         let mut unread = None;
         for &copy in copies {
-            match self.pair.read_slot(copy, place.number) {
-                Ok(bytes) => match open(&self.master, self.generation, place.number, &bytes) {
+            match from.pair.read_slot(copy, place.number) {
+                Ok(bytes) => match from.open(place.number, &bytes) {
                     Some((slot, secret)) if (slot.kind, slot.id) == (kind, *id) => return Ok(secret),
                     _ => {}
                 },
@@ -243,10 +276,7 @@ impl KeySlots {
             Some(error) => error.into(),
             // Destroyed while this was reading, or damaged since it was indexed.
             None if !self.contains(kind, id) => SlotError::NotFound,
-            None => SlotError::Damaged {
-                path: self.pair.path(Side::A).to_owned(),
-                offset: offset_of(place.number),
-            },
+            None => from.damaged(place.number),
         })
     }
 
@@ -267,10 +297,11 @@ impl KeySlots {
         let _writing = self.writing();
         let place = self.index().places.get(&(half.kind, half.id)).copied().ok_or(SlotError::NotFound)?;
         let State::Half(good) = place.state else { return Err(SlotError::NotFound) };
-        let bytes = self.pair.read_slot(good, place.number)?;
+        let in_force = self.generations().in_force;
+        let bytes = in_force.pair.read_slot(good, place.number)?;
         // Read again just now: what no longer opens is not worth copying.
-        open(&self.master, self.generation, place.number, &bytes).ok_or(SlotError::NotFound)?;
-        self.pair.rewrite(good.other(), place.number, &bytes)?;
+        in_force.open(place.number, &bytes).ok_or(SlotError::NotFound)?;
+        in_force.pair.rewrite(good.other(), place.number, &bytes)?;
         self.index().set(half.kind, half.id, State::Live);
         Ok(())
     }
@@ -289,27 +320,35 @@ impl KeySlots {
     }
 
     /// Takes a free slot for this name. It counts as doomed until its creation is complete.
-    fn reserve(&self, kind: SlotKind, id: SlotId) -> Result<u64, SlotError> {
+    fn reserve(&self, generations: &Generations, kind: SlotKind, id: SlotId) -> Result<u64, SlotError> {
         if self.index().places.contains_key(&(kind, id)) {
             return Err(SlotError::Exists);
         }
         if self.index().free.is_empty() {
             // 128 bytes on the disk decide whether a purge can be recorded: they are worth the reserve.
-            let grown = reserve::or_give_up(self.pair.folder(), 0, || self.pair.grow())?;
+            let mut grown = u64::MAX;
+            for generation in generations.all() {
+                let pair = &generation.pair;
+                grown = grown.min(reserve::or_give_up(pair.folder(), 0, || pair.grow())?);
+            }
             let mut index = self.index();
             let old = index.slots;
             index.free.extend((old..grown).rev());
             index.slots = grown;
         }
         let mut index = self.index();
-        let number =
-            index.free.pop().ok_or_else(|| SlotError::TooLong(self.pair.path(Side::A).to_owned()))?;
+        let path = || generations.in_force.pair.path(Side::A).to_owned();
+        let number = index.free.pop().ok_or_else(|| SlotError::TooLong(path()))?;
         index.places.insert((kind, id), Place { number, state: State::Doomed });
         Ok(number)
     }
 
     fn wipe(&self, number: u64) -> Result<(), SlotError> {
-        Side::BOTH.iter().try_for_each(|&copy| self.pair.rewrite(copy, number, &[0; SLOT_BYTES]))
+        self.generations().all().try_for_each(|generation| generation.wipe(number))
+    }
+
+    fn generations(&self) -> Generations {
+        self.generations.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     // No step below a lock can leave the index half changed, so a panic elsewhere does not spoil it.
@@ -333,25 +372,25 @@ impl Index {
     /// Enters slot `number` as the table above says.
     fn add(
         &mut self,
-        master: &MasterKey,
-        generation: u64,
+        generation: &Generation,
         number: u64,
         a: &[u8; SLOT_BYTES],
         b: &[u8; SLOT_BYTES],
-        pair: &Pair,
     ) -> Result<(), SlotError> {
         let zero = [0; SLOT_BYTES];
         if *a == zero && *b == zero {
             self.free.push(number);
             return Ok(());
         }
-        let contradiction =
-            || SlotError::Contradiction { path: pair.path(Side::A).to_owned(), offset: offset_of(number) };
-        let in_a = open(master, generation, number, a);
+        let contradiction = || SlotError::Contradiction {
+            path: generation.pair.path(Side::A).to_owned(),
+            offset: offset_of(number),
+        };
+        let in_a = generation.open(number, a);
         let (slot, state) = match (in_a, a == b) {
             (Some((slot, _)), true) => (slot, State::Live),
             (None, true) => return self.add_remains(number, a, b),
-            (in_a, false) => match (in_a, open(master, generation, number, b)) {
+            (in_a, false) => match (in_a, generation.open(number, b)) {
                 (Some(_), Some(_)) => return Err(contradiction()),
                 (Some((slot, _)), None) => (slot, State::Half(Side::A)),
                 (None, Some((slot, _))) => (slot, State::Half(Side::B)),
@@ -382,18 +421,6 @@ impl Index {
 /// Offset of a slot in either file.
 fn offset_of(number: u64) -> u64 {
     number.saturating_mul(SLOT_BYTES as u64)
-}
-
-/// The secret in these bytes, if they open as slot `number`.
-fn open(
-    master: &MasterKey,
-    generation: u64,
-    number: u64,
-    bytes: &[u8; SLOT_BYTES],
-) -> Option<(Slot, Secret)> {
-    let SlotBytes::InUse(slot) = SlotBytes::parse(bytes) else { return None };
-    let secret = master.unwrap(&slot, generation, number).ok()?;
-    Some((slot, secret))
 }
 
 #[cfg(test)]

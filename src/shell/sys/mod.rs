@@ -5,5 +5,6 @@
 
 pub mod lease;
 pub mod memory;
+pub mod locked;
 pub mod ntp;
 pub mod own_table;

@@ -50,6 +50,35 @@ impl<A: Archive> ManagerInterface<A> {
         Ok(OwnedObjectPath::try_from(SCRUB).map_err(|_| Refusal::internal())?)
     }
 
+    /// Changes the master key: every key is wrapped anew, then the key files and the credential before are overwritten and removed.
+    /// Keys of the request: `ground s`. For administrators.
+    async fn rotate_keys(&self, request: Dict, #[zbus(header)] header: Header<'_>) -> Result<(), BusError> {
+        let ground = wire::rotate_request(request)?;
+        self.0.run(&header, |archive, caller| async move { archive.rotate_keys(caller, ground).await }).await
+    }
+
+    /// The master key as a file of the age format, sealed to the recipients `to as` (`age1…`), and the entry. For administrators.
+    #[zbus(out_args("backup", "entry"))]
+    async fn backup_keys(
+        &self,
+        request: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(Vec<u8>, u64), BusError> {
+        let to = wire::backup_request(request)?;
+        self.0.run(&header, |archive, caller| async move { archive.backup_keys(caller, to).await }).await
+    }
+
+    /// Records a drill. Keys of the request: `generation t`, and `answer s`, which only the master key of that generation gives. An answer
+    /// that is not that of the key in force is `Conflict`, and an entry. For administrators.
+    #[zbus(out_args("entry"))]
+    async fn check_backup(&self, request: Dict, #[zbus(header)] header: Header<'_>) -> Result<u64, BusError> {
+        let (generation, answer) = wire::check_backup_request(request)?;
+        let check = |archive: std::sync::Arc<A>, caller| async move {
+            archive.check_backup(caller, generation, answer).await
+        };
+        self.0.run(&header, check).await
+    }
+
     /// Version of the program.
     #[zbus(property(emits_changed_signal = "const"))]
     async fn version(&self) -> String {

@@ -2,7 +2,8 @@
 //!
 //! Must never change a slot: it says what is there, [`KeySlots::repair`] writes.
 
-use super::{HalfSlot, KeySlots, Side, SlotError, SlotId, SlotKind, State, offset_of, open};
+use super::generation::Generation;
+use super::{HalfSlot, KeySlots, Side, SlotError, SlotId, SlotKind, State, offset_of};
 
 /// What both copies of a slot hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,38 +21,43 @@ pub enum SlotCheck {
 impl KeySlots {
     /// Reads both copies of a slot from the medium. No lock is held while all is well.
     pub fn check(&self, kind: SlotKind, id: &SlotId) -> Result<SlotCheck, SlotError> {
-        let Some(found) = self.look(kind, id)? else { return Ok(SlotCheck::Gone) };
-        if found == SlotCheck::Sound {
-            return Ok(found);
+        if let Some(SlotCheck::Sound) = self.look(&self.generations().in_force, kind, id)? {
+            return Ok(SlotCheck::Sound);
         }
-        // Perhaps it was being written. Now nobody writes.
+        // Perhaps it was being written, or its generation went out of force. Now nobody writes.
         let _writing = self.writing();
-        let Some(found) = self.look(kind, id)? else { return Ok(SlotCheck::Gone) };
+        let in_force = self.generations().in_force;
+        let Some(found) = self.look(&in_force, kind, id)? else { return Ok(SlotCheck::Gone) };
         if let SlotCheck::Half(half) = &found {
-            let good = if half.path == self.pair.path(Side::A) { Side::B } else { Side::A };
+            let good = if half.path == in_force.pair.path(Side::A) { Side::B } else { Side::A };
             self.index().set(kind, *id, State::Half(good));
         }
         Ok(found)
     }
 
-    fn look(&self, kind: SlotKind, id: &SlotId) -> Result<Option<SlotCheck>, SlotError> {
+    fn look(
+        &self,
+        generation: &Generation,
+        kind: SlotKind,
+        id: &SlotId,
+    ) -> Result<Option<SlotCheck>, SlotError> {
         let place = self.index().places.get(&(kind, *id)).copied();
         let Some(place) = place.filter(|place| place.state != State::Doomed) else { return Ok(None) };
         let number = place.number;
         let opens = |side| {
             // A block that the medium does not give is a copy that does not open.
-            let bytes = self.pair.read_slot(side, number).ok()?;
-            let (slot, _secret) = open(&self.master, self.generation, number, &bytes)?;
+            let bytes = generation.pair.read_slot(side, number).ok()?;
+            let (slot, _secret) = generation.open(number, &bytes)?;
             ((slot.kind, slot.id) == (kind, *id)).then_some(bytes)
         };
         let half = |bad: Side| {
-            let path = self.pair.path(bad).to_owned();
+            let path = generation.pair.path(bad).to_owned();
             SlotCheck::Half(HalfSlot { kind, id: *id, path, offset: offset_of(number) })
         };
         match (opens(Side::A), opens(Side::B)) {
             (Some(a), Some(b)) if a == b => Ok(Some(SlotCheck::Sound)),
             (Some(_), Some(_)) => Err(SlotError::Contradiction {
-                path: self.pair.path(Side::A).to_owned(),
+                path: generation.pair.path(Side::A).to_owned(),
                 offset: offset_of(number),
             }),
             (Some(_), None) => Ok(Some(half(Side::B))),

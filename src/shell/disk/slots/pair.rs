@@ -44,6 +44,9 @@ impl Side {
     }
 }
 
+/// What follows the name of a file of a generation that is not complete yet.
+pub(super) const UNFINISHED: &str = ".new";
+
 struct OneFile {
     path: PathBuf,
     file: DirectFile,
@@ -74,6 +77,55 @@ impl Pair {
             one.lengthen(blocks)?;
         }
         Ok(Self { a, b })
+    }
+
+    /// Makes both files of a new generation, all free, under names that say that it is not complete.
+    pub(super) fn create_unfinished(
+        keys_dir: &Path,
+        generation: u64,
+        blocks: u64,
+    ) -> Result<Self, SlotError> {
+        let make = |copy: Side| {
+            let path = keys_dir.join(copy.file_name(generation) + UNFINISHED);
+            let new = || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+            let file = call(Op::Open, &path, new).map_err(DiskError::when("make", &path))?;
+            let one = OneFile { file: DirectFile::from_file(file), path };
+            one.lengthen(blocks)?;
+            Ok::<_, DiskError>(one)
+        };
+        let pair = Self { a: make(Side::A)?, b: make(Side::B)? };
+        sync_dir(keys_dir)?;
+        Ok(pair)
+    }
+
+    /// Gives one file of a complete generation its name; the caller syncs the directory.
+    pub(super) fn name(&mut self, copy: Side, generation: u64) -> Result<(), DiskError> {
+        let one = match copy {
+            Side::A => &mut self.a,
+            Side::B => &mut self.b,
+        };
+        let path = one.path.with_file_name(copy.file_name(generation));
+        call(Op::Rename, &path, || std::fs::rename(&one.path, &path))
+            .map_err(DiskError::when("name", &path))?;
+        one.path = path;
+        Ok(())
+    }
+
+    /// Length of the files, in blocks.
+    pub(super) fn blocks(&self) -> Result<u64, DiskError> {
+        self.a.blocks()
+    }
+
+    /// Writes whole blocks at `offset` of one copy; durable when this returns.
+    pub(super) fn write_blocks(
+        &self,
+        copy: Side,
+        blocks: &AlignedBuffer,
+        offset: u64,
+    ) -> Result<(), DiskError> {
+        let one = self.one(copy);
+        call(Op::Write, &one.path, || one.file.write_at(blocks, offset))
+            .map_err(DiskError::when("write key slots of", &one.path))
     }
 
     pub(super) fn path(&self, copy: Side) -> &Path {

@@ -1,5 +1,7 @@
 //! The slots against a model, against damage at every byte, and against the raw bytes of the files.
 
+use std::fs;
+
 use super::*;
 use proptest::prelude::*;
 
