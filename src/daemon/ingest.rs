@@ -181,7 +181,7 @@ async fn follow_sources(
 }
 
 /// What a crash left in `.taking/`: sealed already, then it is removed; else it is sealed now.
-async fn recover(service: &Arc<Service>, source: &SourceId) {
+pub(super) async fn recover(service: &Arc<Service>, source: &SourceId) {
     let (service, source) = (service.clone(), source.clone());
     let recovering = tokio::task::spawn_blocking(move || {
         let spool = match Spool::open(&service.config.spool_dir) {

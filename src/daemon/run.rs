@@ -25,6 +25,7 @@ use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped};
 use crate::core::format::slot::{SlotId, SlotKind};
 use crate::core::ledger::note::VerifierKey;
 use crate::core::policy::{House, Policy};
+use crate::core::state::State;
 use crate::shell::clock::SystemClock;
 use crate::shell::crypt::{MasterKey, Signer};
 use crate::shell::disk::catalogue::{Catalogue, CatalogueError};
@@ -129,6 +130,8 @@ pub(super) struct Assembled {
     pub(super) service: Arc<Service>,
     pub(super) writer: JoinHandle<()>,
     pub(super) second_place: SecondPlace,
+    /// The state as the run before left it.
+    before: State,
 }
 
 async fn start(config: Config, state_dir: &StateDir, environment: &Environment) -> Result<Running, Fatal> {
@@ -137,7 +140,7 @@ async fn start(config: Config, state_dir: &StateDir, environment: &Environment) 
         interrupt: signal(SignalKind::interrupt())?,
         reload: signal(SignalKind::hangup())?,
     };
-    let Assembled { service, writer, second_place } = assemble(config, state_dir, environment).await?;
+    let Assembled { service, writer, second_place, .. } = assemble(config, state_dir, environment).await?;
     let bus = serve::join_bus(&service).await?;
     let _first = service.bus.set(bus);
     serve::show_holds(&service).await;
@@ -156,6 +159,17 @@ async fn start(config: Config, state_dir: &StateDir, environment: &Environment) 
 
 /// Opens all that is served, brings to an end what the run before left undone, and loads the policy.
 pub(super) async fn assemble(
+    config: Config,
+    state_dir: &StateDir,
+    environment: &Environment,
+) -> Result<Assembled, Fatal> {
+    let assembled = open_all(config, state_dir, environment).await?;
+    take_up(&assembled, state_dir).await?;
+    Ok(assembled)
+}
+
+/// Opens all that is served. Nothing is decided yet, and nothing of what the run before left undone is touched.
+pub(super) async fn open_all(
     config: Config,
     state_dir: &StateDir,
     environment: &Environment,
@@ -235,8 +249,14 @@ pub(super) async fn assemble(
         config,
     });
 
+    Ok(Assembled { service, writer: opened.thread, second_place, before: state })
+}
+
+/// Brings to an end what the run before left undone, and loads the policy.
+pub(super) async fn take_up(assembled: &Assembled, state_dir: &StateDir) -> Result<(), Fatal> {
+    let (service, before) = (&assembled.service, &assembled.before);
     service.rekey().await.map_err(Fatal::Rekey)?;
-    record_start(&service, &state).await?;
+    record_start(service, before).await?;
     let reconciling = service.clone();
     let reconciled = tokio::task::spawn_blocking(move || {
         reconciling.interrupt_sessions()?;
@@ -246,11 +266,11 @@ pub(super) async fn assemble(
         .await
         .map_err(|error| Fatal::Recovery(error.to_string()))?
         .map_err(|error| Fatal::Recovery(chain(error.as_ref())))?;
-    say_what_is_weak(&service, state_dir);
-    mount(&service);
-    load_policy_at_start(&service).await;
-    recover::remove_sealed_leftovers(&service).await;
-    Ok(Assembled { service, writer: opened.thread, second_place })
+    say_what_is_weak(service, state_dir);
+    mount(service);
+    load_policy_at_start(service).await;
+    recover::remove_sealed_leftovers(service).await;
+    Ok(())
 }
 
 fn open_keys(config: &Config, state_dir: &StateDir, environment: &Environment) -> Result<KeySlots, Fatal> {
@@ -299,7 +319,7 @@ fn identity(config: &Config, state_dir: &StateDir) -> Result<VerifierKey, Fatal>
     Ok(key)
 }
 
-async fn record_start(service: &Arc<Service>, before: &crate::core::state::State) -> Result<(), Fatal> {
+async fn record_start(service: &Arc<Service>, before: &State) -> Result<(), Fatal> {
     let failed = |refusal: crate::core::refusal::Refusal| Fatal::Recovery(refusal.to_string());
     service.judge_clock_at_start(before.last()).await.map_err(failed)?;
     let version = env!("CARGO_PKG_VERSION").to_owned();

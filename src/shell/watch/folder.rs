@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use crate::core::ids::SourceId;
 
-use super::aside::{self, Leftover, move_aside, ours};
+use super::aside::{self, Leftover, move_aside, ours, sync};
 use super::entry::{Facts, Oddity, look, names, oddity, open_folder, open_leased};
 use super::taken::Taken;
 
@@ -115,9 +115,9 @@ impl Spool {
         let (stat, facts) = look(&folder, name)?;
         let refused = ours(&folder, REFUSED)?;
         let (slot, slot_folder) = move_aside(&folder, name, &refused, &facts)?;
-        rustix::fs::fsync(&slot_folder)?;
-        rustix::fs::fsync(&refused)?;
-        rustix::fs::fsync(&folder)?;
+        sync(&slot_folder)?;
+        sync(&refused)?;
+        sync(&folder)?;
         Ok(Refused { oddity: oddity(&stat), slot, facts })
     }
 

@@ -7,7 +7,7 @@
 //! CRC-32C of all plaintext read back is the one that the hashing thread saw, so what was sealed is what was hashed.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -22,6 +22,7 @@ use crate::core::ids::{Digest, RecordingId};
 use crate::shell::crypt::{BulkSha256, ChunkOpener, ChunkSealer};
 use crate::shell::disk::direct::{AlignedBuffer, BLOCK_BYTES, DirectFile, drop_cache};
 use crate::shell::disk::durable::{DiskError, link_unnamed, sync_dir, unnamed_file};
+use crate::shell::disk::fault::{Op, call, on_file, write_on};
 
 /// Chunks read, sealed and written at a time: 1 MiB.
 const PIECE_CHUNKS: usize = 16;
@@ -50,19 +51,19 @@ impl ObjectStore {
         let id = sealer.header().id;
         let header = sealer.header().encode();
         let path = self.path(id);
-        let mut file =
+        let file =
             unnamed_file(&self.dir).map_err(DiskError::when("make an unnamed file in", &self.dir))?;
-        file.write_all(&header).map_err(DiskError::when("write", &path))?;
+        write_on(Op::Write, &path, &file, &header).map_err(DiskError::when("write", &path))?;
 
-        let hashed = seal_chunks(source, &mut sealer, &mut file, &path)?;
+        let hashed = seal_chunks(source, &mut sealer, &file, &path)?;
         let layout = Layout::new(hashed.bytes).map_err(|error| ObjectError::TooLong(error.what))?;
 
         let told = build_trailer(hashed.sha256, hashed.bytes);
         let trailer = Trailer { id, sha256: hashed.sha256, bytes: hashed.bytes, ..told };
         let (ending, opener) = seal_ending(trailer, layout, sealer)?;
-        file.write_all(&ending).map_err(DiskError::when("write", &path))?;
-        file.sync_all().map_err(DiskError::when("sync", &path))?;
-        drop_cache(&file).map_err(DiskError::when("drop the cache of", &path))?;
+        write_on(Op::Write, &path, &file, &ending).map_err(DiskError::when("write", &path))?;
+        on_file(Op::Sync, &path, &file, || file.sync_all()).map_err(DiskError::when("sync", &path))?;
+        call(Op::ReadBack, &path, || drop_cache(&file)).map_err(DiskError::when("drop the cache of", &path))?;
 
         let file = DirectFile::from_file(file);
         let crc = read_back(&file, &path, layout, &opener, &header, &ending)?;
@@ -127,7 +128,7 @@ impl Piece {
 fn seal_chunks(
     mut source: impl Read,
     sealer: &mut ChunkSealer,
-    file: &mut File,
+    file: &File,
     path: &Path,
 ) -> Result<Hashed, ObjectError> {
     let (to_hash, pieces) = sync_channel::<Piece>(PIECES_WAITING);
@@ -156,7 +157,7 @@ fn hash(pieces: &Receiver<Piece>, give_back: &SyncSender<Piece>) -> Hashed {
 fn encrypt(
     source: &mut impl Read,
     sealer: &mut ChunkSealer,
-    file: &mut File,
+    file: &File,
     path: &Path,
     to_hash: &SyncSender<Piece>,
     used: &Receiver<Piece>,
@@ -187,7 +188,7 @@ fn encrypt(
         if to_hash.send(piece).is_err() {
             return Err(ObjectError::Cipher);
         }
-        file.write_all(&sealed).map_err(DiskError::when("write", path))?;
+        write_on(Op::Write, path, file, &sealed).map_err(DiskError::when("write", path))?;
         match next {
             Some(next) => piece = next,
             None => return Ok(()),

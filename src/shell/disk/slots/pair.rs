@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{AlignedBuffer, BLOCK_BYTES, DiskError, SLOT_BYTES, SlotError};
 use crate::shell::disk::direct::DirectFile;
 use crate::shell::disk::durable::sync_dir;
-use crate::shell::disk::fault::{Op, call};
+use crate::shell::disk::fault::{Op, on_file, open};
 
 /// Blocks by which the files grow: 512 slots.
 const GROWTH_BLOCKS: u32 = 16;
@@ -138,8 +138,7 @@ impl Pair {
         if let Some(bytes) = block.as_mut_slice().get_mut(within..within + SLOT_BYTES) {
             bytes.copy_from_slice(slot);
         }
-        call(Op::Write, &one.path, || one.file.write_at(&block, offset))
-            .map_err(DiskError::when("write a key slot of", &one.path))?;
+        one.file.write_at(&one.path, &block, offset).map_err(DiskError::when("write a key slot of", &one.path))?;
         let mut kept = AlignedBuffer::zeroed(BLOCK_BYTES);
         one.read_block(&mut kept, offset).map_err(DiskError::when("read back a key slot of", &one.path))?;
         if kept.as_slice() != block.as_slice() {
@@ -177,6 +176,10 @@ impl OneFile {
     /// Writes zeros up to `blocks`, so that every slot has its place on the disk before it is needed.
     fn lengthen(&self, blocks: u64) -> Result<(), DiskError> {
         let file = self.file.file();
+        let set_len = |blocks: u64| {
+            let run = || file.set_len(blocks * BLOCK_BYTES as u64);
+            on_file(Op::Extend, &self.path, file, run)
+        };
         let lengthen = || {
             let old = file.metadata()?.len();
             if old == blocks * BLOCK_BYTES as u64 {
@@ -184,16 +187,16 @@ impl OneFile {
             }
             // A part of a block, left by a crash, first becomes whole.
             let mut whole = old.div_ceil(BLOCK_BYTES as u64);
-            file.set_len(whole * BLOCK_BYTES as u64)?;
+            set_len(whole)?;
             let zeros = AlignedBuffer::zeroed(BLOCK_BYTES * GROWTH_BLOCKS as usize);
             while whole + u64::from(GROWTH_BLOCKS) <= blocks {
-                self.file.write_at(&zeros, whole * BLOCK_BYTES as u64)?;
+                self.file.write_at(&self.path, &zeros, whole * BLOCK_BYTES as u64)?;
                 whole += u64::from(GROWTH_BLOCKS);
             }
-            file.set_len(blocks * BLOCK_BYTES as u64)?;
-            file.sync_all()
+            set_len(blocks)?;
+            on_file(Op::Sync, &self.path, file, || file.sync_all())
         };
-        call(Op::Write, &self.path, lengthen).map_err(DiskError::when("lengthen", &self.path))
+        lengthen().map_err(DiskError::when("lengthen", &self.path))
     }
 
     fn read_block(&self, block: &mut AlignedBuffer, offset: u64) -> std::io::Result<()> {
@@ -217,15 +220,11 @@ impl OneFile {
 }
 
 fn open_one(path: PathBuf) -> Result<OneFile, DiskError> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-        .open(&path)
-        .map_err(DiskError::when("open", &path))?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    let opened =
+        open(Op::Open, &path, || options.open(&path)).map_err(DiskError::when("open", &path))?;
     Ok(OneFile { path, file: DirectFile::from_file(opened) })
 }
 
