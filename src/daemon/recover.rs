@@ -73,27 +73,38 @@ pub(super) fn plan(
     undone
 }
 
-/// Removes what a crash left in `.taking/` although its entry is durable. To be done before anything is purged: of what
-/// is destroyed nobody knows which file it came from, so the file would be sealed anew, with a new period.
-pub(super) async fn remove_sealed_leftovers(service: &Arc<Service>) {
+/// Removes what a crash, or a disk that failed, left in `.taking/` although its entry is durable; of `only` these recordings,
+/// if it is given. To be done before anything is purged: of what is destroyed nobody knows which file it came from, so
+/// the file would be sealed anew, with a new period. Gives the recordings whose file is still there.
+pub(super) async fn remove_sealed_leftovers(
+    service: &Arc<Service>,
+    only: Option<BTreeSet<RecordingId>>,
+) -> BTreeSet<RecordingId> {
     let service = service.clone();
     let removing = tokio::task::spawn_blocking(move || {
+        let mut left = BTreeSet::new();
         // A spool or a folder that cannot be read is reported when it is watched.
-        let Ok(spool) = Spool::open(&service.config.spool_dir) else { return };
+        let Ok(spool) = Spool::open(&service.config.spool_dir) else { return left };
         for (source, _) in service.policy_in_force().sources() {
             for leftover in spool.leftovers(source).unwrap_or_default() {
-                let Ok(taken) = spool.resume(source, &leftover) else { continue };
-                let file = spool_file(taken.facts());
+                let file = spool_file(&leftover.facts);
                 let sealed = service.ledger.look_blocking(move |desk| desk.state.sealed_from(&file));
-                if matches!(sealed, Ok(Some(_)))
-                    && let Err(error) = taken.remove()
-                {
+                let Ok(Some(id)) = sealed else { continue };
+                if only.as_ref().is_some_and(|only| !only.contains(&id)) {
+                    continue;
+                }
+                let removed = spool.resume(source, &leftover).map_err(|error| error.to_string());
+                let removed =
+                    removed.and_then(|taken| taken.remove().map_err(|error| error.to_string()));
+                if let Err(error) = removed {
                     log::error!("a sealed file of {source} stays in .taking: {error}");
+                    left.insert(id);
                 }
             }
         }
+        left
     });
-    let _done = removing.await;
+    removing.await.unwrap_or_default()
 }
 
 impl Service {

@@ -269,7 +269,7 @@ pub(super) async fn take_up(assembled: &Assembled, state_dir: &StateDir) -> Resu
     say_what_is_weak(service, state_dir);
     mount(service);
     load_policy_at_start(service).await;
-    recover::remove_sealed_leftovers(service).await;
+    let _left = recover::remove_sealed_leftovers(service, None).await;
     Ok(())
 }
 

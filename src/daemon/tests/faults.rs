@@ -36,7 +36,7 @@ incident = { text = "Theft" }
 security = { kinds = ["footage", "call"], reasons = ["incident"] }
 [classes]
 fortnight = { max = "P15D", from = "sealed" }
-moment = { max = "PT0S", from = "sealed" }
+moment = { max = "PT0.001S", from = "sealed" }
 [sources]
 entrance = { kind = "footage", zone = "entrance", purposes = ["security"], class = "fortnight" }
 door = { kind = "footage", zone = "entrance", purposes = ["security"], class = "moment" }
@@ -273,7 +273,8 @@ impl<'a> Days<'a> {
     }
     /// Whatever is due goes.
     fn purge(&mut self) {
-        // A recording is due from the microsecond after it was sealed.
+        // What was sealed at this moment is due a millisecond later.
+        self.life.block(tokio::time::sleep(Duration::from_millis(2)));
         let state = self.life.service().ledger.look_blocking(|desk| desk.state.clone());
         let Ok(state) = state else { return };
         let door: SourceId = "door".parse().unwrap();

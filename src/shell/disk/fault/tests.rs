@@ -63,6 +63,8 @@ pub(crate) struct Faults {
     calls: AtomicU64,
     /// The call that fails, by its number from 1, and how.
     planned: Mutex<Option<(u64, Mode)>>,
+    /// The first call of this kind on a path with this in it, and how it fails.
+    planned_on: Mutex<Option<(Op, &'static str, Mode)>>,
     dead: AtomicBool,
     met: Mutex<Option<(Op, PathBuf)>>,
     recorder: Mutex<Option<Recorder>>,
@@ -75,9 +77,15 @@ impl Faults {
         *self.met.lock().unwrap() = None;
         *self.planned.lock().unwrap() = Some((nth, mode));
     }
+    /// The first call of this kind from now on a path that contains `name` fails as `mode` says.
+    pub(crate) fn plan_on(&self, op: Op, name: &'static str, mode: Mode) {
+        *self.met.lock().unwrap() = None;
+        *self.planned_on.lock().unwrap() = Some((op, name, mode));
+    }
     /// Nothing fails any more; gives the call that did.
     pub(crate) fn clear(&self) -> Option<(Op, PathBuf)> {
         *self.planned.lock().unwrap() = None;
+        *self.planned_on.lock().unwrap() = None;
         self.dead.store(false, SeqCst);
         for counter in [&self.write_in, &self.sync_in, &self.file_in] {
             counter.store(0, SeqCst);
@@ -141,7 +149,11 @@ impl Faults {
             return None;
         }
         let number = self.calls.fetch_add(1, SeqCst) + 1;
-        let mode = self.planned.lock().unwrap().filter(|(nth, _)| *nth == number).map(|(_, mode)| mode)?;
+        let nth = self.planned.lock().unwrap().filter(|(nth, _)| *nth == number).map(|(_, mode)| mode);
+        let on = |(planned, name, _): &mut (Op, &str, Mode)| {
+            *planned == op && path.to_string_lossy().contains(*name)
+        };
+        let mode = nth.or_else(|| self.planned_on.lock().unwrap().take_if(on).map(|(_, _, mode)| mode))?;
         self.met.lock().unwrap().replace((op, path.to_owned()));
         if mode.dies() {
             self.dead.store(true, SeqCst);
@@ -225,7 +237,7 @@ fn pass<T>(
             }
         };
     }
-    let mut done = |recorder: &mut Option<Recorder>| {
+    let done = |recorder: &mut Option<Recorder>| {
         let done = run();
         if let (Ok(done), Some(recorder)) = (&done, recorder) {
             note(recorder, done);
