@@ -107,21 +107,17 @@ pub(super) async fn remove_sealed_leftovers(
     removing.await.unwrap_or_default()
 }
 
-impl Service {
-    /// Ends the sessions of the run before.
-    pub(super) fn interrupt_sessions(&self) -> Result<(), Refusal> {
-        let open = self.ledger.look_blocking(|desk| desk.state.sessions().clone())?;
-        for (id, session) in open {
-            let subject =
-                Subject { session: Some(id), ..Subject::recording(session.recording, session.source) };
-            let event = Event::AccessInterrupted(Because { why: "service-crashed".into() });
-            let _recorded = self
-                .ledger
-                .record_blocking(move |_| Ok(Proposal::new(Draft::fact(event).about(subject), ())))?;
-        }
-        Ok(())
-    }
+/// The ends of the sessions of the run before. They belong into one commit with the start: whoever is cut between the two
+/// leaves sessions that two starts have found open, which no honest service does.
+pub(super) fn interruptions(state: &State) -> impl Iterator<Item = Draft> {
+    state.sessions().iter().map(|(id, session)| {
+        let about = Subject::recording(session.recording, session.source.clone());
+        let event = Event::AccessInterrupted(Because { why: "service-crashed".into() });
+        Draft::fact(event).about(Subject { session: Some(*id), ..about })
+    })
+}
 
+impl Service {
     /// Compares store and keys with the ledger and brings to an end what is undone. Blocks on the disk.
     pub(super) fn reconcile(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let keys = self.slots.list(SlotKind::Data).into_iter().map(RecordingId::from_bytes).collect();

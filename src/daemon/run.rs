@@ -258,10 +258,7 @@ pub(super) async fn take_up(assembled: &Assembled, state_dir: &StateDir) -> Resu
     service.rekey().await.map_err(Fatal::Rekey)?;
     record_start(service, before).await?;
     let reconciling = service.clone();
-    let reconciled = tokio::task::spawn_blocking(move || {
-        reconciling.interrupt_sessions()?;
-        reconciling.reconcile()
-    });
+    let reconciled = tokio::task::spawn_blocking(move || reconciling.reconcile());
     reconciled
         .await
         .map_err(|error| Fatal::Recovery(error.to_string()))?
@@ -324,7 +321,9 @@ async fn record_start(service: &Arc<Service>, before: &State) -> Result<(), Fata
     service.judge_clock_at_start(before.last()).await.map_err(failed)?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let started = Draft::fact(Event::LedgerStarted(LedgerStarted { version, after_crash: before.running() }));
-    let recorded = service.ledger.record(move |_| Ok(Proposal::new(started, ())));
+    let recorded = service.ledger.record(move |desk| {
+        Ok(recover::interruptions(desk.state).fold(Proposal::new(started, ()), Proposal::and))
+    });
     recorded.await.map(|_| ()).map_err(failed)
 }
 

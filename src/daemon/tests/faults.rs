@@ -274,7 +274,7 @@ impl<'a> Days<'a> {
     /// Whatever is due goes.
     fn purge(&mut self) {
         // What was sealed at this moment is due a millisecond later.
-        self.life.block(tokio::time::sleep(Duration::from_millis(2)));
+        self.life.block(async { tokio::time::sleep(Duration::from_millis(2)).await });
         let state = self.life.service().ledger.look_blocking(|desk| desk.state.clone());
         let Ok(state) = state else { return };
         let door: SourceId = "door".parse().unwrap();
@@ -304,7 +304,7 @@ impl<'a> Days<'a> {
             if self.say(1).is_err() {
                 return;
             }
-            self.life.block(tokio::time::sleep(Duration::from_millis(10)));
+            self.life.block(async { tokio::time::sleep(Duration::from_millis(10)).await });
         }
     }
     /// Details whose time has come go.

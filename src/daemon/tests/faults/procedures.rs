@@ -239,14 +239,14 @@ fn template(house: House) -> &'static (tempfile::TempDir, Told) {
 enum Which {
     /// By its number.
     Nth(u64),
-    /// The first of a kind on a path with this in it.
-    First(Op, &'static str),
+    /// By its number among those of a kind on a path with this in it.
+    Of(Op, &'static str, u64),
 }
 
 fn plan(faults: &Faults, which: Which, mode: Mode) {
     match which {
         Which::Nth(nth) => faults.plan(nth, mode),
-        Which::First(op, name) => faults.plan_on(op, name, mode),
+        Which::Of(op, name, nth) => faults.plan_on(op, name, nth, mode),
     }
 }
 
@@ -257,6 +257,8 @@ fn case(procedure: &Procedure, which: Which, mode: Mode) -> Option<(Op, PathBuf)
     let (dir, mut told) = (dir.path(), told.after_restart());
     let watch = watch(dir);
     let faults = watch.faults();
+    // The second place follows the ledger on a task of its own, and its failures are ignored.
+    faults.leave_out(dir.join("run"));
     // Pages can only be lost when it is known what was there before.
     if mode == Mode::Lost {
         faults.record(&IGNORED);
@@ -325,9 +327,13 @@ fn every_call(procedure: &Procedure) {
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
-    for (op, name) in procedure.meets {
-        let there = met.iter().any(|(found, path)| found == op && path.to_string_lossy().contains(name));
-        assert!(there, "{op:?} of {name} was never met in {}", procedure.name);
+    // Other threads count too (archivist, mount), so a number may be another call in each attempt.
+    for &(op, name) in procedure.meets {
+        let there = met.iter().any(|(found, path)| *found == op && path.to_string_lossy().contains(name));
+        if !there {
+            found(procedure.name, (op, name, 1), Mode::Refused);
+            found(procedure.name, (op, name, 1), Mode::DiesBefore);
+        }
     }
     println!("{}: {} cases", procedure.name, met.len());
 }
@@ -338,8 +344,8 @@ fn procedure(name: &str) -> &'static Procedure {
 }
 
 /// What was found once: the call that failed, and how.
-fn found(name: &str, op: Op, path: &'static str, mode: Mode) {
-    let met = case(procedure(name), Which::First(op, path), mode);
+fn found(name: &str, (op, path, nth): (Op, &'static str, u64), mode: Mode) {
+    let met = case(procedure(name), Which::Of(op, path, nth), mode);
     assert!(met.is_some(), "{op:?} of {path} was not met in {name}");
 }
 
@@ -361,11 +367,16 @@ fn inv7_every_call_before_a_purge_may_fail_and_nothing_is_sealed_anew() {
 }
 #[test]
 fn inv7_a_purge_whose_last_sync_failed_is_not_said_to_be_taken_back() {
-    found("purge", Op::Sync, "keys/1.b", Mode::DoneButFailed);
+    found("purge", (Op::Sync, "keys/1.b", 1), Mode::DoneButFailed);
 }
 #[test]
 fn inv7_a_spool_file_that_could_not_be_removed_is_not_sealed_anew_after_the_purge() {
-    found("seal-purge", Op::Remove, "/.taking/", Mode::Refused);
+    found("seal-purge", (Op::Remove, "/.taking/", 1), Mode::Refused);
+}
+#[test]
+fn a_start_that_was_cut_after_its_entry_has_ended_the_sessions_of_the_run_before() {
+    // The first commit of a start changes the epoch key.
+    found("start", (Op::TailSync, "ledger/tail", 2), Mode::DiesAfter);
 }
 #[test]
 fn inv6_every_call_of_sealing_from_the_bus_may_fail() {

@@ -63,8 +63,10 @@ pub(crate) struct Faults {
     calls: AtomicU64,
     /// The call that fails, by its number from 1, and how.
     planned: Mutex<Option<(u64, Mode)>>,
-    /// The first call of this kind on a path with this in it, and how it fails.
-    planned_on: Mutex<Option<(Op, &'static str, Mode)>>,
+    /// The Nth call of this kind on a path with this in it, and how it fails.
+    planned_on: Mutex<Option<(Op, &'static str, u64, Mode)>>,
+    /// Calls below this folder are not counted.
+    left_out: Mutex<Option<PathBuf>>,
     dead: AtomicBool,
     met: Mutex<Option<(Op, PathBuf)>>,
     recorder: Mutex<Option<Recorder>>,
@@ -77,10 +79,14 @@ impl Faults {
         *self.met.lock().unwrap() = None;
         *self.planned.lock().unwrap() = Some((nth, mode));
     }
-    /// The first call of this kind from now on a path that contains `name` fails as `mode` says.
-    pub(crate) fn plan_on(&self, op: Op, name: &'static str, mode: Mode) {
+    /// The `nth` call of this kind from now on a path that contains `name` fails as `mode` says.
+    pub(crate) fn plan_on(&self, op: Op, name: &'static str, nth: u64, mode: Mode) {
         *self.met.lock().unwrap() = None;
-        *self.planned_on.lock().unwrap() = Some((op, name, mode));
+        *self.planned_on.lock().unwrap() = Some((op, name, nth, mode));
+    }
+    /// Calls below `folder` are not counted: those of a thread that works beside what is tested.
+    pub(crate) fn leave_out(&self, folder: PathBuf) {
+        *self.left_out.lock().unwrap() = Some(folder);
     }
     /// Nothing fails any more; gives the call that did.
     pub(crate) fn clear(&self) -> Option<(Op, PathBuf)> {
@@ -145,15 +151,18 @@ impl Faults {
         if self.dead.load(SeqCst) {
             return Some(Mode::DiesBefore);
         }
-        if op == Op::NewFile {
+        let left_out = self.left_out.lock().unwrap().as_ref().is_some_and(|it| path.starts_with(it));
+        if op == Op::NewFile || left_out {
             return None;
         }
         let number = self.calls.fetch_add(1, SeqCst) + 1;
         let nth = self.planned.lock().unwrap().filter(|(nth, _)| *nth == number).map(|(_, mode)| mode);
-        let on = |(planned, name, _): &mut (Op, &str, Mode)| {
-            *planned == op && path.to_string_lossy().contains(*name)
+        let on = |(planned, name, left, _): &mut (Op, &str, u64, Mode)| {
+            let matches = *planned == op && path.to_string_lossy().contains(*name);
+            *left -= u64::from(matches);
+            matches && *left == 0
         };
-        let mode = nth.or_else(|| self.planned_on.lock().unwrap().take_if(on).map(|(_, _, mode)| mode))?;
+        let mode = nth.or_else(|| self.planned_on.lock().unwrap().take_if(on).map(|(.., mode)| mode))?;
         self.met.lock().unwrap().replace((op, path.to_owned()));
         if mode.dies() {
             self.dead.store(true, SeqCst);
