@@ -424,7 +424,7 @@ fn is_over(since: Option<Timestamp>, keep: &Period, now: Timestamp) -> bool {
     since.and_then(|since| since.checked_add(keep).ok()).is_some_and(|end| end <= now)
 }
 
-fn sha256_of(file: &File) -> std::io::Result<Digest> {
+pub(super) fn sha256_of(file: &File) -> std::io::Result<Digest> {
     let mut digest = BulkSha256::new();
     let mut from_start = FromStart(file, 0);
     let mut buffer = vec![0; 1 << 20];

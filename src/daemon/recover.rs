@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::errors::chain;
 use super::health::Part;
-use super::ingest::spool_file;
+use super::ingest::{sha256_of, spool_file};
 use super::ledger::{Proposal, detail_slot_in_force};
 use super::service::Service;
 use crate::core::event::{Because, Draft, Event, StoreDamaged, Subject};
@@ -20,7 +20,7 @@ use crate::core::refusal::Refusal;
 use crate::core::state::State;
 use crate::shell::disk::object::ObjectError;
 use crate::shell::disk::slots::HalfSlot;
-use crate::shell::watch::Spool;
+use crate::shell::watch::{Facts, Spool, SpoolError, Taken};
 use crate::shell::{journal, message_id};
 
 /// What a start must bring to an end, decided from the ledger and from what the disk holds.
@@ -73,9 +73,10 @@ pub(super) fn plan(
     undone
 }
 
-/// Removes what a crash, or a disk that failed, left in `.taking/` although its entry is durable; of `only` these recordings,
-/// if it is given. To be done before anything is purged: of what is destroyed nobody knows which file it came from, so
-/// the file would be sealed anew, with a new period. Gives the recordings whose file is still there.
+/// Removes what stands in the spool although its entry is durable: in `.taking/` after a crash or an unlink that failed,
+/// in the folder when a commit was in doubt; of `only` these recordings, if it is given. To be done before anything is
+/// purged: of what is destroyed nobody knows which file it came from, so the file would be sealed anew, with a new period.
+/// Gives the recordings whose file is still there.
 pub(super) async fn remove_sealed_leftovers(
     service: &Arc<Service>,
     only: Option<BTreeSet<RecordingId>>,
@@ -85,20 +86,27 @@ pub(super) async fn remove_sealed_leftovers(
         let mut left = BTreeSet::new();
         // A spool or a folder that cannot be read is reported when it is watched.
         let Ok(spool) = Spool::open(&service.config.spool_dir) else { return left };
+        let sealed = |facts: &Facts| {
+            let id = service.sealed_from(facts)?;
+            only.as_ref().is_none_or(|only| only.contains(&id)).then_some(id)
+        };
+        let mut settle = |id: RecordingId, taken: Result<Taken, SpoolError>| {
+            let removed =
+                taken.map_err(|error| chain(&error)).and_then(|taken| service.remove_if_sealed(id, taken));
+            if let Err(error) = removed {
+                log::error!("the file of recording {id}, which is sealed, stays in the spool: {error}");
+                left.insert(id);
+            }
+        };
         for (source, _) in service.policy_in_force().sources() {
             for leftover in spool.leftovers(source).unwrap_or_default() {
-                let file = spool_file(&leftover.facts);
-                let sealed = service.ledger.look_blocking(move |desk| desk.state.sealed_from(&file));
-                let Ok(Some(id)) = sealed else { continue };
-                if only.as_ref().is_some_and(|only| !only.contains(&id)) {
-                    continue;
+                if let Some(id) = sealed(&leftover.facts) {
+                    settle(id, spool.resume(source, &leftover));
                 }
-                let removed = spool.resume(source, &leftover).map_err(|error| error.to_string());
-                let removed =
-                    removed.and_then(|taken| taken.remove().map_err(|error| error.to_string()));
-                if let Err(error) = removed {
-                    log::error!("a sealed file of {source} stays in .taking: {error}");
-                    left.insert(id);
+            }
+            for name in spool.scan(source).unwrap_or_default().names {
+                if let Some(id) = spool.facts(source, &name).ok().and_then(|facts| sealed(&facts)) {
+                    settle(id, spool.take(source, &name));
                 }
             }
         }
@@ -118,6 +126,24 @@ pub(super) fn interruptions(state: &State) -> impl Iterator<Item = Draft> {
 }
 
 impl Service {
+    /// The recording that was sealed from a file like this one.
+    fn sealed_from(&self, facts: &Facts) -> Option<RecordingId> {
+        let file = spool_file(facts);
+        self.ledger.look_blocking(move |desk| desk.state.sealed_from(&file)).ok().flatten()
+    }
+
+    /// Removes a spool file whose content is that of this recording; any other is given back.
+    fn remove_if_sealed(&self, id: RecordingId, taken: Taken) -> Result<(), String> {
+        let known = self.ledger.look_blocking(move |desk| desk.state.recording(&id).map(|it| it.sha256));
+        let known = known.map_err(|refusal| refusal.to_string())?;
+        let here = sha256_of(taken.file()).map_err(|error| chain(&error))?;
+        if known == Some(here) {
+            taken.remove().map_err(|error| chain(&error))
+        } else {
+            taken.put_back().map_err(|error| chain(&error))
+        }
+    }
+
     /// Compares store and keys with the ledger and brings to an end what is undone. Blocks on the disk.
     pub(super) fn reconcile(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let keys = self.slots.list(SlotKind::Data).into_iter().map(RecordingId::from_bytes).collect();

@@ -8,9 +8,9 @@ mod cuts;
 mod procedures;
 mod told;
 
+use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -112,7 +112,8 @@ struct Life {
 impl Life {
     /// Starts it; after an error nothing of it is left.
     fn start(dir: &Path, faults: &Faults) -> Result<Self, String> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let config = Config::load(&dir.join("greffier.toml")).unwrap();
         let state_dir = StateDir::open(&config.state_dir).map_err(|error| chain(&error))?;
         let assembled = match runtime.block_on(open_all(config, &state_dir, &Environment::default())) {

@@ -76,12 +76,7 @@ pub(crate) fn call_at<T>(
 /// The same for an open file, which `path` names or will name.
 #[cfg(not(test))]
 #[inline(always)]
-pub(crate) fn on_file<T>(
-    _: Op,
-    _: &Path,
-    _: &File,
-    run: impl FnOnce() -> io::Result<T>,
-) -> io::Result<T> {
+pub(crate) fn on_file<T>(_: Op, _: &Path, _: &File, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     run()
 }
 
@@ -114,7 +109,9 @@ pub(crate) fn known_inode(inode: u64, _modified: (i64, u32)) -> u64 {
 }
 
 #[cfg(test)]
-pub(crate) use tests::{Faults, Mode, Watch, call, call_at, known_inode, on_file, open, watch, write_at, write_on};
+pub(crate) use tests::{
+    Faults, Mode, Watch, call, call_at, known_inode, on_file, open, watch, write_at, write_on,
+};
 
 #[cfg(test)]
 pub(crate) mod tests;

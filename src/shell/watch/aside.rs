@@ -168,9 +168,7 @@ pub(super) fn sync(folder: &OwnedFd) -> Result<(), Errno> {
 
 /// Renames, and never replaces.
 pub(super) fn rename(from: &OwnedFd, name: &OsStr, to: &OwnedFd, new: &OsStr) -> Result<(), Errno> {
-    call_at(Op::Rename, to, new, || {
-        rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE)
-    })
+    call_at(Op::Rename, to, new, || rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE))
 }
 
 /// Removes the name of what is no folder.

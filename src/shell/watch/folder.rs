@@ -138,6 +138,11 @@ impl Spool {
         Ok(scan)
     }
 
+    /// What the entry `name` of a source's folder is. It stays where it is.
+    pub fn facts(&self, source: &SourceId, name: &OsStr) -> Result<Facts, SpoolError> {
+        Ok(look(self.folder(source)?, name)?.1)
+    }
+
     /// Lists what stands in `.taking`.
     pub fn leftovers(&self, source: &SourceId) -> Result<Vec<Leftover>, SpoolError> {
         aside::list(&ours(&self.folder(source)?, TAKING)?)

@@ -22,12 +22,25 @@ use crate::shell::disk::fault::tests::{StandIn, stand_in};
 const PER_HISTORY: u64 = 250;
 /// What happens in it, each at least twice.
 const STEPS: [&str; 13] = [
-    "spool", "spool-door", "bus", "bus-door", "open", "progress", "close", "hold", "lift", "purge", "say", "rekey",
+    "spool",
+    "spool-door",
+    "bus",
+    "bus-door",
+    "open",
+    "progress",
+    "close",
+    "hold",
+    "lift",
+    "purge",
+    "say",
+    "rekey",
     "policy",
 ];
 
 struct History {
     changes: Vec<Change>,
+    /// Where it begins: what came before was there.
+    begins: At,
     told: Told,
     /// sled's files, and since when they stood so.
     catalogues: Vec<(At, BTreeMap<PathBuf, Vec<u8>>)>,
@@ -40,14 +53,27 @@ fn record_history(seed: u64) -> History {
     let watch = watch(dir);
     let faults = watch.faults();
     faults.record(&IGNORED);
+    let begins = faults.mark();
     let (mut told, mut catalogues) = (Told::default(), Vec::new());
 
-    let mut steps: Vec<&str> = STEPS.iter().chain(&STEPS).chain(&["say", "say", "restart"]).copied().collect();
+    let mut steps: Vec<&str> =
+        STEPS.iter().chain(&STEPS).chain(&["say", "say", "restart"]).copied().collect();
     for at in (1..steps.len()).rev() {
         steps.swap(at, choice.below(at + 1));
     }
     // Bundles are full only after some time, and details expire after that.
-    steps.extend(["spool", "bus-door", "say", "say", "roll-over", "purge", "expire", "spool-door", "open", "rekey"]);
+    steps.extend([
+        "spool",
+        "bus-door",
+        "say",
+        "say",
+        "roll-over",
+        "purge",
+        "expire",
+        "spool-door",
+        "open",
+        "rekey",
+    ]);
     let mut days = Days::begin(dir, &faults, &mut told).unwrap();
     let mut holds = Vec::new();
     for step in steps {
@@ -85,7 +111,7 @@ fn record_history(seed: u64) -> History {
     }
     days.end();
     let changes = faults.changes();
-    History { changes, told, catalogues }
+    History { changes, begins, told, catalogues }
 }
 
 fn files_below(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -149,7 +175,7 @@ fn put_catalogue(history: &History, cut: At, dir: &Path, choice: &mut Choice) ->
 
 fn cut(history: &History, seed: u64) {
     let mut choice = Choice::new(seed);
-    let cut = choice.below(history.changes.len() + 1);
+    let cut = history.begins + choice.below(history.changes.len() - history.begins + 1);
     let mut image = after_power_cut(&history.changes[..cut], &mut choice);
     let second_place_is_in_memory = choice.below(2) == 0;
     if second_place_is_in_memory {

@@ -315,7 +315,8 @@ fn every_call(procedure: &Procedure) {
             } else {
                 vec![FAILS[choice.below(FAILS.len())], DIES[choice.below(DIES.len())]]
             };
-            let calls: Vec<_> = modes.iter().map_while(|mode| case(procedure, Which::Nth(nth), *mode)).collect();
+            let calls: Vec<_> =
+                modes.iter().map_while(|mode| case(procedure, Which::Nth(nth), *mode)).collect();
             if calls.len() < modes.len() {
                 ended.store(true, SeqCst);
             }
@@ -372,6 +373,10 @@ fn inv7_a_purge_whose_last_sync_failed_is_not_said_to_be_taken_back() {
 #[test]
 fn inv7_a_spool_file_that_could_not_be_removed_is_not_sealed_anew_after_the_purge() {
     found("seal-purge", (Op::Remove, "/.taking/", 1), Mode::Refused);
+}
+#[test]
+fn inv7_a_spool_file_whose_entry_was_in_doubt_is_not_sealed_anew_after_the_purge() {
+    found("seal-purge", (Op::TailSync, "ledger/tail", 1), Mode::Refused);
 }
 #[test]
 fn a_start_that_was_cut_after_its_entry_has_ended_the_sessions_of_the_run_before() {

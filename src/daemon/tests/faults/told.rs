@@ -229,9 +229,11 @@ impl Told {
         check_catalogue(life, &state);
         // Details that the ledger destroyed do not open, all others do.
         for line in service.reader.entries(0, u64::MAX, usize::MAX).unwrap() {
-            let opens = service.reader.detail(&line).unwrap_or_else(|error| panic!("entry {}: {error}", line.seq));
+            let opens =
+                service.reader.detail(&line).unwrap_or_else(|error| panic!("entry {}: {error}", line.seq));
             let has_detail = Entry::parse(&line.line).unwrap().detail.is_some();
-            let destroyed = state.destroyed_details().ranges().any(|(from, to)| from <= line.seq && line.seq < to);
+            let destroyed =
+                state.destroyed_details().ranges().any(|(from, to)| from <= line.seq && line.seq < to);
             assert_eq!(opens.is_some(), has_detail && !destroyed, "the detail of entry {}", line.seq);
         }
     }
@@ -250,7 +252,11 @@ impl Told {
             assert_eq!(times, 1, "inv6: {} was sealed so often", text(content));
         }
         let lying = lying_in(&dir.join("spool"));
-        assert!(lying.is_empty(), "inv6: left in the spool: {:?}", lying.iter().map(|it| text(it)).collect::<Vec<_>>());
+        assert!(
+            lying.is_empty(),
+            "inv6: left in the spool: {:?}",
+            lying.iter().map(|it| text(it)).collect::<Vec<_>>()
+        );
     }
 }
 

@@ -51,8 +51,7 @@ impl ObjectStore {
         let id = sealer.header().id;
         let header = sealer.header().encode();
         let path = self.path(id);
-        let file =
-            unnamed_file(&self.dir).map_err(DiskError::when("make an unnamed file in", &self.dir))?;
+        let file = unnamed_file(&self.dir).map_err(DiskError::when("make an unnamed file in", &self.dir))?;
         write_on(Op::Write, &path, &file, &header).map_err(DiskError::when("write", &path))?;
 
         let hashed = seal_chunks(source, &mut sealer, &file, &path)?;
@@ -63,7 +62,8 @@ impl ObjectStore {
         let (ending, opener) = seal_ending(trailer, layout, sealer)?;
         write_on(Op::Write, &path, &file, &ending).map_err(DiskError::when("write", &path))?;
         on_file(Op::Sync, &path, &file, || file.sync_all()).map_err(DiskError::when("sync", &path))?;
-        call(Op::ReadBack, &path, || drop_cache(&file)).map_err(DiskError::when("drop the cache of", &path))?;
+        call(Op::ReadBack, &path, || drop_cache(&file))
+            .map_err(DiskError::when("drop the cache of", &path))?;
 
         let file = DirectFile::from_file(file);
         let crc = read_back(&file, &path, layout, &opener, &header, &ending)?;

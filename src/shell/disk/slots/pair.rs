@@ -138,7 +138,9 @@ impl Pair {
         if let Some(bytes) = block.as_mut_slice().get_mut(within..within + SLOT_BYTES) {
             bytes.copy_from_slice(slot);
         }
-        one.file.write_at(&one.path, &block, offset).map_err(DiskError::when("write a key slot of", &one.path))?;
+        one.file
+            .write_at(&one.path, &block, offset)
+            .map_err(DiskError::when("write a key slot of", &one.path))?;
         let mut kept = AlignedBuffer::zeroed(BLOCK_BYTES);
         one.read_block(&mut kept, offset).map_err(DiskError::when("read back a key slot of", &one.path))?;
         if kept.as_slice() != block.as_slice() {
@@ -223,8 +225,7 @@ fn open_one(path: PathBuf) -> Result<OneFile, DiskError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-    let opened =
-        open(Op::Open, &path, || options.open(&path)).map_err(DiskError::when("open", &path))?;
+    let opened = open(Op::Open, &path, || options.open(&path)).map_err(DiskError::when("open", &path))?;
     Ok(OneFile { path, file: DirectFile::from_file(opened) })
 }
 
