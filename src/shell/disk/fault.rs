@@ -2,8 +2,8 @@
 //!
 //! Every call that changes what is on the medium (ledger, objects, key slots, spool) goes through here with the path that it
 //! changes. In a product build that is the call itself. A unit test watches a folder (`watch` in `tests`) and says which
-//! call fails and how, or has all of them recorded (`tests/record.rs`), to know what a power cut could leave
-//! (`tests/image.rs`); the rest of the process is not disturbed. Must never change what a call does when no test watches.
+//! call fails and how, or has all of them recorded (`tests::record`), to know what a power cut could leave
+//! (`tests::image`); the rest of the process is not disturbed. Must never change what a call does when no test watches.
 
 #[cfg(not(test))]
 use std::fs::File;

@@ -198,7 +198,7 @@ fn cut(history: &History, seed: u64) {
     }));
     if tried.is_err() {
         let around = &history.changes[cut.saturating_sub(12)..(cut + 3).min(history.changes.len())];
-        let around: Vec<String> = around.iter().map(|change| brief(change)).collect();
+        let around: Vec<String> = around.iter().map(brief).collect();
         // Kept, to be looked at: the state as it was left.
         let kept = house.keep();
         panic!(
