@@ -63,9 +63,9 @@ bench: ## the numbers, as ratios against known programs: a table, and target/ben
 	@$(CARGO) build --release --locked
 	@$(CARGO) run --release --locked --manifest-path benches/Cargo.toml --target-dir target -- $(ROWS)
 
-soak: ## what takes more than four minutes: 200 crashes instead of 20, every bit of a ledger flipped, 15 minutes of 64 viewers
-	@tests/need.sh 'make soak' dbus-daemon:dbus-daemon mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools
-	GREFFIER_CRASHES=200 GREFFIER_SOAK=1 GREFFIER_SOAK_SECONDS=$${GREFFIER_SOAK_SECONDS:-900} $(CARGO) test --release --locked -- --nocapture
+soak: ## what takes more than four minutes: 200 crashes, 2000 power cuts, every call in every way, every bit flipped, 15 minutes of 64 viewers
+	@tests/need.sh 'make soak' age-keygen:age dbus-daemon:dbus-daemon mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools
+	GREFFIER_CRASHES=200 GREFFIER_POWER_CUTS=2000 GREFFIER_SOAK=1 GREFFIER_SOAK_SECONDS=$${GREFFIER_SOAK_SECONDS:-900} $(CARGO) test --release --locked -- --nocapture
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (60); installs cargo-fuzz
 	@tests/need.sh 'make fuzz' g++:g++

@@ -182,7 +182,7 @@ async fn follow_sources(
 }
 
 /// What a crash left in `.taking/`: sealed already, then it is removed; else it is sealed now.
-async fn recover(service: &Arc<Service>, source: &SourceId) {
+pub(super) async fn recover(service: &Arc<Service>, source: &SourceId) {
     let (service, source) = (service.clone(), source.clone());
     let recovering = tokio::task::spawn_blocking(move || {
         let spool = match Spool::open(&service.config.spool_dir) {
@@ -437,7 +437,7 @@ fn is_over(since: Option<Timestamp>, keep: &Period, now: Timestamp) -> bool {
     since.and_then(|since| since.checked_add(keep).ok()).is_some_and(|end| end <= now)
 }
 
-fn sha256_of(file: &File) -> std::io::Result<Digest> {
+pub(super) fn sha256_of(file: &File) -> std::io::Result<Digest> {
     let mut digest = BulkSha256::new();
     let mut from_start = FromStart(file, 0);
     let mut buffer = vec![0; 1 << 20];

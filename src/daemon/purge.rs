@@ -1,10 +1,11 @@
 //! Destroying recordings (design §6 and §9).
 //!
-//! In order, for each: sessions cut · decided again in the writer's order, `purge.planned` durable · sessions cut that began
+//! In order, for each: the file it was sealed from removed, if that failed before · sessions cut · decided again in the writer's order, `purge.planned` durable · sessions cut that began
 //! meanwhile · key destroyed in both copies of its slot: the point of no return · object unlinked, directory synced ·
 //! `purge.done` durable. A crash before the key is destroyed leaves the recording as it was; after it, the next start
 //! finishes. Must never destroy what a hold keeps (invariant 12), nor anything while the clock is suspect (invariant 11).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::clock::doubt;
@@ -12,6 +13,7 @@ use super::errors::chain;
 use super::health::Part;
 use super::ledger::{Desk, Proposal};
 use super::person::{Person, allowed};
+use super::recover;
 use super::service::Service;
 use super::sessions::End;
 use crate::core::access::Recorded;
@@ -169,10 +171,18 @@ impl Service {
         report.held = held.count() as u64;
         let due: Vec<RecordingId> =
             plan.purges().filter(|line| covered(&line.source)).map(|line| line.recording).collect();
+        let unfinished = match due.is_empty() {
+            true => BTreeSet::new(),
+            false => recover::remove_sealed_leftovers(self, Some(due.iter().copied().collect())).await,
+        };
         for id in due {
             // The stop waits for this one run: what is left is still due at the next start.
             if *self.stopping.borrow() {
                 break;
+            }
+            if unfinished.contains(&id) {
+                report.failed += 1;
+                continue;
             }
             match self.purge_one(id, by.as_ref()).await {
                 Ok(true) => report.purged += 1,
@@ -233,13 +243,9 @@ impl Service {
                 Part::Store,
                 format!("A recording could not be destroyed ({why}); see the journal."),
             );
-            // With its key gone it is purged; only the removal is owed, and the next run owes it still.
-            if why == "key-not-destroyed" {
-                let draft =
-                    Draft::fact(Event::PurgeFailed(Because { why: why.into() })).outcome(Outcome::Done);
-                let _recorded =
-                    self.ledger.record_blocking(move |_| Ok(Proposal::new(draft.about(subject), ())))?;
-            }
+            // It stays decided. A key whose destruction failed opens no more in this process and may be gone on the disk
+            // all the same, so nobody may say that the recording is kept: the next run finishes, or the next start, which
+            // takes the purge back if the key still opens there.
             return Err(Refusal::internal());
         }
         let draft = Draft::fact(Event::PurgeDone(done)).about(subject);

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::errors::chain;
-use super::ingest::spool_file;
+use super::ingest::{sha256_of, spool_file};
 use super::ledger::{Proposal, detail_slot_in_force};
 use super::service::Service;
 use crate::core::event::{Because, Draft, Event, StoreDamaged, Subject};
@@ -20,7 +20,7 @@ use crate::core::scrub::Harm;
 use crate::core::state::State;
 use crate::shell::disk::object::ObjectError;
 use crate::shell::disk::slots::HalfSlot;
-use crate::shell::watch::Spool;
+use crate::shell::watch::{Facts, Spool, SpoolError, Taken};
 use crate::shell::{journal, message_id};
 
 /// What a start must bring to an end, decided from the ledger and from what the disk holds.
@@ -81,42 +81,75 @@ pub(super) fn plan(
     undone
 }
 
-/// Removes what a crash left in `.taking/` although its entry is durable. To be done before anything is purged: of what
-/// is destroyed nobody knows which file it came from, so the file would be sealed anew, with a new period.
-pub(super) async fn remove_sealed_leftovers(service: &Arc<Service>) {
+/// Removes what stands in the spool although its entry is durable: in `.taking/` after a crash or an unlink that failed,
+/// in the folder when a commit was in doubt; of `only` these recordings, if it is given. To be done before anything is
+/// purged: of what is destroyed nobody knows which file it came from, so the file would be sealed anew, with a new period.
+/// Gives the recordings whose file is still there.
+pub(super) async fn remove_sealed_leftovers(
+    service: &Arc<Service>,
+    only: Option<BTreeSet<RecordingId>>,
+) -> BTreeSet<RecordingId> {
     let service = service.clone();
     let removing = tokio::task::spawn_blocking(move || {
+        let mut left = BTreeSet::new();
         // A spool or a folder that cannot be read is reported when it is watched.
-        let Ok(spool) = Spool::open(&service.config.spool_dir) else { return };
+        let Ok(spool) = Spool::open(&service.config.spool_dir) else { return left };
+        let sealed = |facts: &Facts| {
+            let id = service.sealed_from(facts)?;
+            only.as_ref().is_none_or(|only| only.contains(&id)).then_some(id)
+        };
+        let mut settle = |id: RecordingId, taken: Result<Taken, SpoolError>| {
+            let removed =
+                taken.map_err(|error| chain(&error)).and_then(|taken| service.remove_if_sealed(id, taken));
+            if let Err(error) = removed {
+                log::error!("the file of recording {id}, which is sealed, stays in the spool: {error}");
+                left.insert(id);
+            }
+        };
         for (source, _) in service.policy_in_force().sources() {
             for leftover in spool.leftovers(source).unwrap_or_default() {
-                let Ok(taken) = spool.resume(source, &leftover) else { continue };
-                let file = spool_file(taken.facts());
-                let sealed = service.ledger.look_blocking(move |desk| desk.state.sealed_from(&file));
-                if matches!(sealed, Ok(Some(_)))
-                    && let Err(error) = taken.remove()
-                {
-                    log::error!("a sealed file of {source} stays in .taking: {error}");
+                if let Some(id) = sealed(&leftover.facts) {
+                    settle(id, spool.resume(source, &leftover));
+                }
+            }
+            for name in spool.scan(source).unwrap_or_default().names {
+                if let Some(id) = spool.facts(source, &name).ok().and_then(|facts| sealed(&facts)) {
+                    settle(id, spool.take(source, &name));
                 }
             }
         }
+        left
     });
-    let _done = removing.await;
+    removing.await.unwrap_or_default()
+}
+
+/// The ends of the sessions of the run before. They belong into one commit with the start: whoever is cut between the two
+/// leaves sessions that two starts have found open, which no honest service does.
+pub(super) fn interruptions(state: &State) -> impl Iterator<Item = Draft> {
+    state.sessions().iter().map(|(id, session)| {
+        let about = Subject::recording(session.recording, session.source.clone());
+        let event = Event::AccessInterrupted(Because { why: "service-crashed".into() });
+        Draft::fact(event).about(Subject { session: Some(*id), ..about })
+    })
 }
 
 impl Service {
-    /// Ends the sessions of the run before.
-    pub(super) fn interrupt_sessions(&self) -> Result<(), Refusal> {
-        let open = self.ledger.look_blocking(|desk| desk.state.sessions().clone())?;
-        for (id, session) in open {
-            let subject =
-                Subject { session: Some(id), ..Subject::recording(session.recording, session.source) };
-            let event = Event::AccessInterrupted(Because { why: "service-crashed".into() });
-            let _recorded = self
-                .ledger
-                .record_blocking(move |_| Ok(Proposal::new(Draft::fact(event).about(subject), ())))?;
+    /// The recording that was sealed from a file like this one.
+    fn sealed_from(&self, facts: &Facts) -> Option<RecordingId> {
+        let file = spool_file(facts);
+        self.ledger.look_blocking(move |desk| desk.state.sealed_from(&file)).ok().flatten()
+    }
+
+    /// Removes a spool file whose content is that of this recording; any other is given back.
+    fn remove_if_sealed(&self, id: RecordingId, taken: Taken) -> Result<(), String> {
+        let known = self.ledger.look_blocking(move |desk| desk.state.recording(&id).map(|it| it.sha256));
+        let known = known.map_err(|refusal| refusal.to_string())?;
+        let here = sha256_of(taken.file()).map_err(|error| chain(&error))?;
+        if known == Some(here) {
+            taken.remove().map_err(|error| chain(&error))
+        } else {
+            taken.put_back().map_err(|error| chain(&error))
         }
-        Ok(())
     }
 
     /// Compares store and keys with the ledger and brings to an end what is undone. Blocks on the disk. `listed`: the objects,

@@ -26,7 +26,7 @@ use super::space::Space;
 use super::{ingest, keys, recover, serve};
 use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped, Subject, Usage};
 use crate::core::format::slot::{SlotId, SlotKind};
-use crate::core::ids::SessionId;
+use crate::core::ids::{RecordingId, SessionId};
 use crate::core::ledger::note::VerifierKey;
 use crate::core::policy::{House, Policy};
 use crate::core::state::OpenSession;
@@ -37,7 +37,7 @@ use crate::shell::crypt::Signer;
 use crate::shell::disk::catalogue::{Catalogue, CatalogueError};
 use crate::shell::disk::durable::DiskError;
 use crate::shell::disk::ledger_files::read_bounded;
-use crate::shell::disk::object::ObjectStore;
+use crate::shell::disk::object::{ObjectError, ObjectStore};
 use crate::shell::disk::slots::SlotError;
 use crate::shell::disk::statedir::{StateDir, StateDirError};
 use crate::shell::fuse::{FuseError, FuseMount};
@@ -141,13 +141,25 @@ pub(super) struct Assembled {
     pub(super) second_place: SecondPlace,
 }
 
+/// What the run before left, as the opening found it.
+pub(super) struct Before {
+    /// Its last entry.
+    last: Option<LastSeen>,
+    /// Whether it ended without saying so.
+    after_crash: bool,
+    /// Lists the objects of the store.
+    objects: JoinHandle<Vec<Result<RecordingId, ObjectError>>>,
+    /// Why a change of the master key is not finished.
+    unfinished_rotation: Option<String>,
+}
+
 async fn start(config: Config, state_dir: &StateDir, environment: &Environment) -> Result<Running, Fatal> {
     let signals = serve::Signals {
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
         reload: signal(SignalKind::hangup())?,
     };
-    let Assembled { service, writer, second_place } = assemble(config, state_dir, environment).await?;
+    let Assembled { service, writer, second_place, .. } = assemble(config, state_dir, environment).await?;
     let bus = serve::join_bus(&service).await?;
     let _first = service.bus.set(bus);
     serve::show_holds(&service).await;
@@ -170,6 +182,17 @@ pub(super) async fn assemble(
     state_dir: &StateDir,
     environment: &Environment,
 ) -> Result<Assembled, Fatal> {
+    let (assembled, before) = open_all(config, state_dir, environment).await?;
+    take_up(&assembled.service, before, state_dir).await?;
+    Ok(assembled)
+}
+
+/// Opens all that is served. Nothing is decided yet, and nothing of what the run before left undone is touched.
+pub(super) async fn open_all(
+    config: Config,
+    state_dir: &StateDir,
+    environment: &Environment,
+) -> Result<(Assembled, Before), Fatal> {
     std::fs::create_dir_all(&config.run_dir)?;
     let clock = Arc::new(SystemClock::new()?);
     let house = House {
@@ -193,7 +216,6 @@ pub(super) async fn assemble(
     }
     let epochs = slots.list(SlotKind::Epoch);
     let epochs = epochs.iter().map(|id| Ok(Signer::new(&slots.open_secret(SlotKind::Epoch, id)?)));
-    let panicked = |_| Fatal::Recovery("a thread that reads the store panicked".into());
     let (found, stood) = catalogue.join().map_err(panicked)??.unzip();
 
     let opened = OpenLedger {
@@ -238,8 +260,8 @@ pub(super) async fn assemble(
         space: Space::default(),
         medium: state_dir.medium().name,
         purging: tokio::sync::Mutex::default(),
-            scrubs: Arc::default(),
-            details: tokio::sync::Mutex::new(opened.details),
+        scrubs: Arc::default(),
+        details: tokio::sync::Mutex::new(opened.details),
         loading: tokio::sync::Mutex::default(),
         clock_sound: Mutex::new(found_sound),
         retention_changed: Notify::new(),
@@ -254,31 +276,47 @@ pub(super) async fn assemble(
         config,
     });
 
+    let before = Before {
+        last: opened.last,
+        after_crash: opened.after_crash,
+        objects,
+        unfinished_rotation: unfinished,
+    };
+    Ok((Assembled { service, writer: opened.thread, second_place }, before))
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Fatal {
+    Fatal::Recovery("a thread that reads the store panicked".into())
+}
+
+/// Brings to an end what the run before left undone, and loads the policy.
+pub(super) async fn take_up(
+    service: &Arc<Service>,
+    before: Before,
+    state_dir: &StateDir,
+) -> Result<(), Fatal> {
     service.rekey().await.map_err(Fatal::Rekey)?;
-    record_start(&service, opened.last, opened.after_crash).await?;
+    record_start(service, before.last, before.after_crash).await?;
     service.record_restored_key(state_dir).await?;
     let reconciling = service.clone();
-    let objects = objects.join().map_err(panicked)?;
-    let reconciled = tokio::task::spawn_blocking(move || {
-        reconciling.interrupt_sessions()?;
-        reconciling.reconcile(objects)
-    });
+    let objects = before.objects.join().map_err(panicked)?;
+    let reconciled = tokio::task::spawn_blocking(move || reconciling.reconcile(objects));
     reconciled
         .await
         .map_err(|error| Fatal::Recovery(error.to_string()))?
         .map_err(|error| Fatal::Recovery(chain(error.as_ref())))?;
-    say_what_is_weak(&service, state_dir);
+    say_what_is_weak(service, state_dir);
     let looking = service.clone();
     let _looked = tokio::task::spawn_blocking(move || looking.look_at_space()).await;
-    if let Some(why) = unfinished {
+    if let Some(why) = before.unfinished_rotation {
         service.health.degrade(Part::Rotation, why);
     }
     service.resume_rotation().await;
-    mount(&service);
+    mount(service);
     service.learn_holders().await.map_err(|refusal| Fatal::Recovery(refusal.to_string()))?;
-    load_policy_at_start(&service).await;
-    recover::remove_sealed_leftovers(&service).await;
-    Ok(Assembled { service, writer: opened.thread, second_place })
+    load_policy_at_start(service).await;
+    let _left = recover::remove_sealed_leftovers(service, None).await;
+    Ok(())
 }
 
 /// The log key's vkey; its name must be the configured origin.
@@ -309,7 +347,9 @@ async fn record_start(
     service.judge_clock_at_start(last).await.map_err(failed)?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let started = Draft::fact(Event::LedgerStarted(LedgerStarted { version, after_crash }));
-    let recorded = service.ledger.record(move |_| Ok(Proposal::new(started, ())));
+    let recorded = service.ledger.record(move |desk| {
+        Ok(recover::interruptions(desk.state).fold(Proposal::new(started, ()), Proposal::and))
+    });
     recorded.await.map(|_| ()).map_err(failed)
 }
 

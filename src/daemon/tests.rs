@@ -1,5 +1,6 @@
 //! The daemon without a bus: what may cross, and which answers must be alike.
 
+mod faults;
 mod scrub;
 mod keys;
 mod upkeep;

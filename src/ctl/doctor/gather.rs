@@ -92,7 +92,7 @@ fn spool(path: &Path) -> Option<(String, bool)> {
 /// The key files. `quiet`: nobody writes them, so their slots can be compared.
 pub fn keys(places: &Places, quiet: bool) -> KeyFacts {
     let dir = places.state_dir.join("keys");
-    let generation = KeySlots::generations(&dir).ok().and_then(|all| all.last().copied());
+    let generation = KeySlots::in_force(&dir).ok().flatten();
     let master = match (&places.key.insecure_key_file, &places.key.credential) {
         (Some(path), _) => {
             let mode = fs::metadata(path).ok().map(|meta| meta.mode() & 0o7777);

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Advice, OFlags};
 use zeroize::Zeroize as _;
 
-use super::fault::{Op, write_at};
+use super::fault::{Op, on_file, write_at};
 
 /// The block in which direct files are read and written, in bytes.
 pub const BLOCK_BYTES: usize = 4096;
@@ -110,10 +110,10 @@ impl DirectFile {
         Ok(done)
     }
 
-    /// Writes `buffer`, whole blocks, at `offset`, a multiple of the block, and makes it durable.
-    pub fn write_at(&self, buffer: &AlignedBuffer, offset: u64) -> io::Result<()> {
-        self.file.write_all_at(buffer.as_slice(), offset)?;
-        self.file.sync_data()
+    /// Writes `buffer`, whole blocks, at `offset` of this file, named `path`, a multiple of the block, and makes it durable.
+    pub fn write_at(&self, path: &Path, buffer: &AlignedBuffer, offset: u64) -> io::Result<()> {
+        write_at(Op::Write, path, &self.file, buffer.as_slice(), offset)?;
+        on_file(Op::Sync, path, &self.file, || self.file.sync_data())
     }
 
     /// Writes `blocks`, whole ones of an [`AlignedBuffer`], at `offset`, a multiple of the block. Durable after a sync, which
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(file.read_at(&mut buffer, 0).unwrap(), BLOCK_BYTES + 10);
         let mut block = AlignedBuffer::zeroed(BLOCK_BYTES);
         block.as_mut_slice().fill(9);
-        file.write_at(&block, 0).unwrap();
+        file.write_at(&path, &block, 0).unwrap();
         file.read_at(&mut buffer, 0).unwrap();
         assert_eq!(buffer.as_slice()[BLOCK_BYTES - 1..=BLOCK_BYTES], [9, 7]);
     }
@@ -182,7 +182,7 @@ mod tests {
         let file = DirectFile { file, direct: AtomicBool::new(false) };
         let mut block = AlignedBuffer::zeroed(BLOCK_BYTES);
         block.as_mut_slice().fill(9);
-        file.write_at(&block, BLOCK_BYTES as u64).unwrap();
+        file.write_at(&path, &block, BLOCK_BYTES as u64).unwrap();
         let mut buffer = AlignedBuffer::zeroed(3 * BLOCK_BYTES);
         assert_eq!(file.read_at(&mut buffer, 0).unwrap(), 2 * BLOCK_BYTES);
         assert_eq!(buffer.as_slice()[BLOCK_BYTES - 1..=BLOCK_BYTES], [7, 9]);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use super::fault::{Op, call, write_at};
+use super::fault::{Op, call, on_file, open, write_at};
 
 /// A file or directory that the disk or the kernel refused to handle.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +92,8 @@ impl Staged {
 
     /// `fsync`.
     pub(super) fn sync(&self) -> Result<(), DiskError> {
-        call(Op::Sync, &self.temporary, || self.file.sync_all()).map_err(DiskError::when("sync", &self.path))
+        let sync = || self.file.sync_all();
+        on_file(Op::Sync, &self.temporary, &self.file, sync).map_err(DiskError::when("sync", &self.path))
     }
 
     /// `rename`, after `sync`. The caller syncs the directory.
@@ -114,13 +115,12 @@ impl Drop for Staged {
 }
 
 fn open_new(path: &Path) -> io::Result<File> {
-    call(Op::Open, path, || {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-    })
+    // Left by a crash.
+    match call(Op::Remove, path, || fs::remove_file(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    open(Op::Open, path, || OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))
 }
 
 /// Makes file `name` in `dir` with `bytes`, mode 0600, durably. Never replaces: an existing name gives
@@ -130,7 +130,7 @@ pub fn create_new_durable(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Di
     unnamed_file(dir)
         .and_then(|file| {
             write_at(Op::Write, &path, &file, bytes, 0)?;
-            call(Op::Sync, &path, || file.sync_all())?;
+            on_file(Op::Sync, &path, &file, || file.sync_all())?;
             link_unnamed(&file, &path)
         })
         .map_err(DiskError::when("create", &path))?;
@@ -140,7 +140,7 @@ pub fn create_new_durable(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Di
 /// A file without a name on the file system of `dir` (`O_TMPFILE`), mode 0600: gone when closed, unless linked.
 pub fn unnamed_file(dir: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)?))
+    open(Op::Unnamed, dir, || Ok(File::from(rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)?)))
 }
 
 /// Gives a file without a name its name. Never replaces. The caller syncs the directory.

@@ -14,7 +14,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::durable::{self, Staged};
-use super::fault::{Op, call, write_at};
+use super::fault::{Op, call, on_file, open, write_at};
 use super::reserve;
 
 /// The folder `ledger/`. Clones name the same folder.
@@ -157,9 +157,9 @@ impl LedgerDir {
         let options =
             || OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path);
         let mut tail =
-            TailFile { file: call(Op::Open, &path, options)?, path, end: 0, prepared: 0, failed: false };
+            TailFile { file: open(Op::Open, &path, options)?, path, end: 0, prepared: 0, failed: false };
         tail.prepare(bytes)?;
-        call(Op::Sync, &tail.path, || tail.file.sync_all())?;
+        on_file(Op::Sync, &tail.path, &tail.file, || tail.file.sync_all())?;
         Ok(SpareTail(tail))
     }
 
@@ -173,7 +173,7 @@ impl LedgerDir {
         };
         let SpareTail(mut tail) = spare;
         write_at(Op::Write, &tail.path, &tail.file, content, 0)?;
-        call(Op::Sync, &tail.path, || tail.file.sync_all())?;
+        on_file(Op::Sync, &tail.path, &tail.file, || tail.file.sync_all())?;
         call(Op::ReadBack, &tail.path, || read_back(&tail.file, content))?;
         let path = self.path("tail");
         call(Op::Rename, &path, || std::fs::rename(&tail.path, &path))?;
@@ -245,10 +245,10 @@ impl TailFile {
         // Set first: whatever happens below, even a panic, leaves the tail closed.
         self.failed = true;
         if self.prepare(frames.len() as u64)? {
-            call(Op::Sync, &self.path, || self.file.sync_all())?;
+            on_file(Op::Sync, &self.path, &self.file, || self.file.sync_all())?;
         }
         write_at(Op::TailWrite, &self.path, &self.file, frames, self.end)?;
-        call(Op::TailSync, &self.path, || self.file.sync_data())?;
+        on_file(Op::TailSync, &self.path, &self.file, || self.file.sync_data())?;
         self.end += frames.len() as u64;
         self.failed = false;
         Ok(())
@@ -288,7 +288,7 @@ impl TailFile {
             }
             Ok(())
         };
-        call(Op::Write, &self.path, write)
+        on_file(Op::Extend, &self.path, file, write)
     }
 }
 

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::durable::{DiskError, make_dir, sync_dir};
+use super::fault::{Op, call};
 use crate::core::ids::RecordingId;
 
 mod check;
@@ -94,7 +95,7 @@ impl ObjectStore {
     /// Removes the object of `id`, durably when this returns. `false` when it was not there.
     pub fn remove(&self, id: RecordingId) -> Result<bool, DiskError> {
         let path = self.path(id);
-        let removed = match fs::remove_file(&path) {
+        let removed = match call(Op::Remove, &path, || fs::remove_file(&path)) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(DiskError::when("remove", &path)(error)),

@@ -1,7 +1,7 @@
 //! The end of a small file that held keys: overwritten where it lies, then removed.
 //!
 //! Owns the order zeros, `fdatasync`, read back past the cache, `unlink`. Whether that destroys the old bytes depends on the file
-//! system ([`super::statedir::StateDir::overwrites_in_place`]) and on what lies below it. Must never follow a link.
+//! system (`core::medium`) and on what lies below it. Must never follow a link.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::direct::{AlignedBuffer, BLOCK_BYTES, DirectFile};
 use super::durable::DiskError;
-use super::fault::{Op, call};
+use super::fault::{Op, call, open};
 
 /// Blocks overwritten at once.
 const STRIPE_BLOCKS: u64 = 256;
@@ -21,11 +21,11 @@ const STRIPE_BLOCKS: u64 = 256;
 /// # Errors
 /// It is a link or no file, the disk refuses, or does not keep the zeros.
 pub fn overwrite_and_remove(path: &Path) -> Result<bool, DiskError> {
-    let open = || {
+    let writable = || {
         let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
         OpenOptions::new().read(true).write(true).custom_flags(nofollow).open(path)
     };
-    let file = match call(Op::Open, path, open) {
+    let file = match open(Op::Open, path, writable) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened.map_err(DiskError::when("open to overwrite", path))?,
     };
@@ -38,8 +38,7 @@ pub fn overwrite_and_remove(path: &Path) -> Result<bool, DiskError> {
         let offset = done * BLOCK_BYTES as u64;
         let zeros = AlignedBuffer::zeroed(usize::try_from(count).unwrap_or_default() * BLOCK_BYTES);
         // A file that ends within a block is lengthened to its end, which lies in the same block of the medium.
-        call(Op::Write, path, || file.write_at(&zeros, offset))
-            .map_err(DiskError::when("overwrite", path))?;
+        file.write_at(path, &zeros, offset).map_err(DiskError::when("overwrite", path))?;
         let mut kept = AlignedBuffer::zeroed(zeros.as_slice().len());
         let read = file.read_at(&mut kept, offset).map_err(DiskError::when("read back", path))?;
         if read != kept.as_slice().len() || kept.as_slice().iter().any(|byte| *byte != 0) {

@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, Mode, RenameFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::core::time::Timestamp;
+use crate::shell::disk::fault::{Op, call_at};
 
 use super::SpoolError;
 use super::entry::{Facts, instant, look, names, open_folder};
@@ -35,8 +36,8 @@ pub struct Leftover {
 
 /// Opens `.taking` or `.refused`, and makes it where it is missing.
 pub(super) fn ours(folder: &OwnedFd, name: &'static str) -> Result<OwnedFd, SpoolError> {
-    match rustix::fs::mkdirat(folder, name, Mode::RWXU) {
-        Ok(()) => rustix::fs::fsync(folder)?,
+    match call_at(Op::MakeDir, folder, name, || rustix::fs::mkdirat(folder, name, Mode::RWXU)) {
+        Ok(()) => sync(folder)?,
         Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno.into()),
     }
@@ -58,24 +59,23 @@ pub(super) fn move_aside(
     let slot_folder = open_folder(place, OsStr::new(&slot))?;
     let abandon = |error: SpoolError| {
         // An empty directory is cleared away at the next start in any case.
-        let _ = rustix::fs::unlinkat(place, &slot, AtFlags::REMOVEDIR);
+        let _ = remove_dir(place, OsStr::new(&slot));
         error
     };
-    rustix::fs::renameat_with(folder, name, &slot_folder, name, RenameFlags::NOREPLACE)
-        .map_err(|errno| abandon(errno.into()))?;
+    rename(folder, name, &slot_folder, name).map_err(|errno| abandon(errno.into()))?;
     let (_, moved) = look(&slot_folder, name)?;
     if (moved.device, moved.inode) == (facts.device, facts.inode) {
         return Ok((slot, slot_folder));
     }
     // Between looking and renaming, something else got that name: it goes back and is announced anew.
-    rustix::fs::renameat_with(&slot_folder, name, folder, name, RenameFlags::NOREPLACE)?;
+    rename(&slot_folder, name, folder, name)?;
     Err(abandon(SpoolError::Gone))
 }
 
 fn free_slot(place: &OwnedFd, inode: u64) -> Result<String, SpoolError> {
     for attempt in 0..MAX_SLOTS {
         let slot = format!("{inode}-{attempt}");
-        match rustix::fs::mkdirat(place, &slot, Mode::RWXU) {
+        match call_at(Op::MakeDir, place, &slot, || rustix::fs::mkdirat(place, &slot, Mode::RWXU)) {
             Ok(()) => return Ok(slot),
             Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
@@ -101,7 +101,7 @@ pub(super) fn list(place: &OwnedFd) -> Result<Vec<Leftover>, SpoolError> {
             left.push(Leftover { slot: slot.clone(), original_name, facts, since });
         }
         if empty {
-            rustix::fs::unlinkat(place, &slot, AtFlags::REMOVEDIR)?;
+            remove_dir(place, &slot)?;
         }
     }
     Ok(left)
@@ -117,15 +117,15 @@ pub(super) fn clear(place: &OwnedFd, slot: &OsStr) -> Result<(), SpoolError> {
             break;
         }
         for name in inside {
-            match rustix::fs::unlinkat(&slot_folder, &name, AtFlags::empty()) {
+            match unlink(&slot_folder, &name) {
                 Err(Errno::ISDIR) => flatten(&slot_folder, &name, &mut budget)?,
                 done => done?,
             }
         }
     }
-    rustix::fs::fsync(&slot_folder)?;
-    rustix::fs::unlinkat(place, slot, AtFlags::REMOVEDIR)?;
-    Ok(rustix::fs::fsync(place)?)
+    sync(&slot_folder)?;
+    remove_dir(place, slot)?;
+    Ok(sync(place)?)
 }
 
 /// Removes the directory `name` and its files; directories in it move up beside it. So however deep somebody nested
@@ -136,12 +136,12 @@ fn flatten(slot_folder: &OwnedFd, name: &OsStr, budget: &mut u32) -> Result<(), 
         let inner = inner?;
         // Who still has the directory open could add to it for ever.
         *budget = budget.checked_sub(1).ok_or(SpoolError::Disk(io::ErrorKind::ResourceBusy.into()))?;
-        match rustix::fs::unlinkat(&directory, &inner, AtFlags::empty()) {
+        match unlink(&directory, &inner) {
             Err(Errno::ISDIR) => lift(&directory, &inner, slot_folder, budget)?,
             done => done?,
         }
     }
-    match rustix::fs::unlinkat(slot_folder, name, AtFlags::REMOVEDIR) {
+    match remove_dir(slot_folder, name) {
         // Added to meanwhile: the next round sees it.
         Err(Errno::NOTEMPTY) => {
             *budget = budget.checked_sub(1).ok_or(SpoolError::Disk(io::ErrorKind::ResourceBusy.into()))?;
@@ -154,11 +154,31 @@ fn flatten(slot_folder: &OwnedFd, name: &OsStr, budget: &mut u32) -> Result<(), 
 fn lift(from: &OwnedFd, name: &OsStr, to: &OwnedFd, budget: &mut u32) -> Result<(), SpoolError> {
     loop {
         *budget = budget.checked_sub(1).ok_or(SpoolError::Disk(io::ErrorKind::ResourceBusy.into()))?;
-        match rustix::fs::renameat_with(from, name, to, format!("{budget}"), RenameFlags::NOREPLACE) {
+        match rename(from, name, to, OsStr::new(&format!("{budget}"))) {
             Err(Errno::EXIST) => {}
             done => return Ok(done?),
         }
     }
+}
+
+/// Makes the names in an open folder durable.
+pub(super) fn sync(folder: &OwnedFd) -> Result<(), Errno> {
+    call_at(Op::SyncDir, folder, "", || rustix::fs::fsync(folder))
+}
+
+/// Renames, and never replaces.
+pub(super) fn rename(from: &OwnedFd, name: &OsStr, to: &OwnedFd, new: &OsStr) -> Result<(), Errno> {
+    call_at(Op::Rename, to, new, || rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE))
+}
+
+/// Removes the name of what is no folder.
+pub(super) fn unlink(folder: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    call_at(Op::Remove, folder, name, || rustix::fs::unlinkat(folder, name, AtFlags::empty()))
+}
+
+/// Removes an empty folder.
+pub(super) fn remove_dir(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    call_at(Op::RemoveDir, parent, name, || rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use crate::core::time::Timestamp;
+use crate::shell::disk::fault::known_inode;
 use crate::shell::sys::lease;
 
 use super::SpoolError;
@@ -93,7 +94,7 @@ fn facts(stat: &Statx) -> Facts {
     let knows_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
     Facts {
         device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
-        inode: stat.stx_ino,
+        inode: known_inode(stat.stx_ino, modified_raw),
         size_bytes: stat.stx_size,
         modified: instant(modified_raw),
         born: knows_birth.then(|| instant((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec))).flatten(),

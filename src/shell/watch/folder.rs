@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use crate::core::ids::SourceId;
 
-use super::aside::{self, Leftover, move_aside, ours};
+use super::aside::{self, Leftover, move_aside, ours, sync};
 use super::entry::{Facts, Oddity, look, names, oddity, open_folder, open_leased};
 use super::taken::Taken;
 
@@ -115,9 +115,9 @@ impl Spool {
         let (stat, facts) = look(&folder, name)?;
         let refused = ours(&folder, REFUSED)?;
         let (slot, slot_folder) = move_aside(&folder, name, &refused, &facts)?;
-        rustix::fs::fsync(&slot_folder)?;
-        rustix::fs::fsync(&refused)?;
-        rustix::fs::fsync(&folder)?;
+        sync(&slot_folder)?;
+        sync(&refused)?;
+        sync(&folder)?;
         Ok(Refused { oddity: oddity(&stat), slot, facts })
     }
 
@@ -136,6 +136,11 @@ impl Spool {
             scan.names.push(name);
         }
         Ok(scan)
+    }
+
+    /// What the entry `name` of a source's folder is. It stays where it is.
+    pub fn facts(&self, source: &SourceId, name: &OsStr) -> Result<Facts, SpoolError> {
+        Ok(look(self.folder(source)?, name)?.1)
     }
 
     /// Lists what stands in `.taking`.

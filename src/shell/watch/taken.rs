@@ -7,10 +7,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, RenameFlags};
-
 use crate::shell::sys::lease;
 
+use super::aside::{remove_dir, rename, sync, unlink};
 use super::entry::{Facts, look};
 
 /// A plain file in `.taking/`, with a read lease held until this value is dropped.
@@ -88,12 +87,11 @@ impl Taken {
         if !self.unchanged().map_err(Kept::Disk)? {
             return Err(Kept::Changed);
         }
-        rustix::fs::unlinkat(&self.slot_folder, &self.original_name, AtFlags::empty())?;
-        rustix::fs::fsync(&self.slot_folder)?;
-        rustix::fs::unlinkat(&self.taking, &self.slot, AtFlags::REMOVEDIR)?;
-        rustix::fs::fsync(&self.taking)?;
-        rustix::fs::fsync(&self.folder)?;
-        Ok(())
+        unlink(&self.slot_folder, &self.original_name)?;
+        sync(&self.slot_folder)?;
+        remove_dir(&self.taking, OsStr::new(&self.slot))?;
+        sync(&self.taking)?;
+        Ok(sync(&self.folder)?)
     }
 
     /// Gives the file back to the spool under its name, where it is announced anew.
@@ -101,10 +99,9 @@ impl Taken {
     /// Error `AlreadyExists`: the recorder has made another of that name; this one stays in `.taking/`.
     pub fn put_back(self) -> io::Result<()> {
         let name = &self.original_name;
-        rustix::fs::renameat_with(&self.slot_folder, name, &self.folder, name, RenameFlags::NOREPLACE)?;
-        rustix::fs::fsync(&self.folder)?;
-        rustix::fs::unlinkat(&self.taking, &self.slot, AtFlags::REMOVEDIR)?;
-        rustix::fs::fsync(&self.taking)?;
-        Ok(())
+        rename(&self.slot_folder, name, &self.folder, name)?;
+        sync(&self.folder)?;
+        remove_dir(&self.taking, OsStr::new(&self.slot))?;
+        Ok(sync(&self.taking)?)
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{AlignedBuffer, BLOCK_BYTES, DiskError, SLOT_BYTES, SlotError};
 use crate::shell::disk::direct::DirectFile;
 use crate::shell::disk::durable::sync_dir;
-use crate::shell::disk::fault::{Op, call};
+use crate::shell::disk::fault::{Op, call, on_file, open};
 
 /// Blocks by which the files grow: 512 slots.
 const GROWTH_BLOCKS: u32 = 16;
@@ -88,7 +88,7 @@ impl Pair {
         let make = |copy: Side| {
             let path = keys_dir.join(copy.file_name(generation) + UNFINISHED);
             let new = || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-            let file = call(Op::Open, &path, new).map_err(DiskError::when("make", &path))?;
+            let file = open(Op::Open, &path, new).map_err(DiskError::when("make", &path))?;
             let one = OneFile { file: DirectFile::from_file(file), path };
             one.lengthen(blocks)?;
             Ok::<_, DiskError>(one)
@@ -124,8 +124,7 @@ impl Pair {
         offset: u64,
     ) -> Result<(), DiskError> {
         let one = self.one(copy);
-        call(Op::Write, &one.path, || one.file.write_at(blocks, offset))
-            .map_err(DiskError::when("write key slots of", &one.path))
+        one.file.write_at(&one.path, blocks, offset).map_err(DiskError::when("write key slots of", &one.path))
     }
 
     pub(super) fn path(&self, copy: Side) -> &Path {
@@ -195,7 +194,8 @@ impl Pair {
         if let Some(bytes) = block.as_mut_slice().get_mut(within..within + SLOT_BYTES) {
             bytes.copy_from_slice(slot);
         }
-        call(Op::Write, &one.path, || one.file.write_at(&block, offset))
+        one.file
+            .write_at(&one.path, &block, offset)
             .map_err(DiskError::when("write a key slot of", &one.path))?;
         let mut kept = AlignedBuffer::zeroed(BLOCK_BYTES);
         one.read_block(&mut kept, offset).map_err(DiskError::when("read back a key slot of", &one.path))?;
@@ -234,6 +234,10 @@ impl OneFile {
     /// Writes zeros up to `blocks`, so that every slot has its place on the disk before it is needed.
     fn lengthen(&self, blocks: u64) -> Result<(), DiskError> {
         let file = self.file.file();
+        let set_len = |blocks: u64| {
+            let run = || file.set_len(blocks * BLOCK_BYTES as u64);
+            on_file(Op::Extend, &self.path, file, run)
+        };
         let lengthen = || {
             let old = file.metadata()?.len();
             if old == blocks * BLOCK_BYTES as u64 {
@@ -241,16 +245,16 @@ impl OneFile {
             }
             // A part of a block, left by a crash, first becomes whole.
             let mut whole = old.div_ceil(BLOCK_BYTES as u64);
-            file.set_len(whole * BLOCK_BYTES as u64)?;
+            set_len(whole)?;
             let zeros = AlignedBuffer::zeroed(BLOCK_BYTES * GROWTH_BLOCKS as usize);
             while whole + u64::from(GROWTH_BLOCKS) <= blocks {
-                self.file.write_at(&zeros, whole * BLOCK_BYTES as u64)?;
+                self.file.write_at(&self.path, &zeros, whole * BLOCK_BYTES as u64)?;
                 whole += u64::from(GROWTH_BLOCKS);
             }
-            file.set_len(blocks * BLOCK_BYTES as u64)?;
-            file.sync_all()
+            set_len(blocks)?;
+            on_file(Op::Sync, &self.path, file, || file.sync_all())
         };
-        call(Op::Write, &self.path, lengthen).map_err(DiskError::when("lengthen", &self.path))
+        lengthen().map_err(DiskError::when("lengthen", &self.path))
     }
 
     fn read_block(&self, block: &mut AlignedBuffer, offset: u64) -> std::io::Result<()> {
@@ -274,15 +278,10 @@ impl OneFile {
 }
 
 fn open_one(path: PathBuf) -> Result<OneFile, DiskError> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-        .open(&path)
-        .map_err(DiskError::when("open", &path))?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    let opened = open(Op::Open, &path, || options.open(&path)).map_err(DiskError::when("open", &path))?;
     Ok(OneFile { path, file: DirectFile::from_file(opened) })
 }
 

@@ -21,7 +21,7 @@ use crate::core::format::trailer::Trailer;
 use crate::core::ids::Digest;
 use crate::shell::disk::direct::{AlignedBuffer, DirectFile, drop_cache_of};
 use crate::shell::disk::durable::DiskError;
-use crate::shell::disk::fault::{Op, call};
+use crate::shell::disk::fault::{Op, on_file};
 
 /// Threads for one recording, the caller's among them: hashing keeps one core busy, all the rest another.
 const THREADS: usize = 2;
@@ -252,7 +252,7 @@ where
             }
             Task::Sync { from, to, all } => {
                 let sync = || if all { file.file().sync_all() } else { file.file().sync_data() };
-                call(Op::Sync, path, sync).map_err(DiskError::when("sync", path))?;
+                on_file(Op::Sync, path, file.file(), sync).map_err(DiskError::when("sync", path))?;
                 let offset = |piece: u64| if piece == 0 { 0 } else { chunk_offset(piece * PIECE_CHUNKS) };
                 // One more: the trailer stands behind the last.
                 drop_cache_of(file.file(), offset(from)..offset(to + 1))

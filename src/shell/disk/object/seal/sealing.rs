@@ -14,7 +14,7 @@ use crate::core::ids::Digest;
 use crate::shell::crypt::ChunkSealer;
 use crate::shell::disk::direct::{AlignedBuffer, BLOCK_BYTES, DirectFile};
 use crate::shell::disk::durable::DiskError;
-use crate::shell::disk::fault::{Op, call};
+use crate::shell::disk::fault::{Op, on_file};
 
 /// The stage.
 pub(super) struct Sealing<B> {
@@ -106,7 +106,7 @@ impl<B: FnOnce(Digest, u64) -> Trailer> Sealing<B> {
         blocks.as_mut_slice().iter_mut().zip(ending).for_each(|(to, from)| *to = *from);
         file.write_blocks(path, blocks.as_slice(), offset).map_err(DiskError::when("write", path))?;
         // Direct writes are whole blocks: what is too long is cut.
-        call(Op::Write, path, || file.file().set_len(offset + length as u64))
+        on_file(Op::Extend, path, file.file(), || file.file().set_len(offset + length as u64))
             .map_err(DiskError::when("cut", path))?;
         debug_assert_eq!(layout.file_bytes(trailer_bytes), offset + length as u64);
         Ok(Ending { totals, layout, bytes })
