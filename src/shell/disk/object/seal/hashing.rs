@@ -12,9 +12,11 @@ use crate::shell::crypt::BulkSha256;
 use crate::shell::disk::direct::{AlignedBuffer, BLOCK_BYTES};
 
 /// Chunks of a piece, which is read, hashed, sealed, written and read back as one. 512 KiB stay in the cache of a core.
-pub(super) const PIECE_CHUNKS: u64 = 8;
+const CHUNKS: usize = 8;
+/// The same, for counting.
+pub(super) const PIECE_CHUNKS: u64 = CHUNKS as u64;
 /// What a piece takes in the file, when it is full.
-pub(super) const PIECE_BYTES: usize = PIECE_CHUNKS as usize * SEALED_CHUNK_BYTES;
+pub(super) const PIECE_BYTES: usize = CHUNKS * SEALED_CHUNK_BYTES;
 
 /// Some chunks in a row. Each stands where its ciphertext will, with room for its tag behind it, and the whole at the same
 /// place within a block as in the file: so sealing and writing copy nothing.
@@ -102,7 +104,7 @@ impl<R: Read> Hashing<R> {
         buffer: AlignedBuffer,
     ) -> Result<(Vec<Piece>, Option<AlignedBuffer>), ObjectError> {
         let mut piece = Piece { buffer, first_chunk: self.next_chunk, plain_bytes: 0, totals: None };
-        for at in 0..PIECE_CHUNKS as usize {
+        for at in 0..CHUNKS {
             let start = piece.lead_bytes() + at * SEALED_CHUNK_BYTES;
             let place = piece.buffer.as_mut_slice().get_mut(start..start + CHUNK_BYTES).unwrap_or_default();
             let length = fill(&mut self.source, place)?;
