@@ -185,6 +185,7 @@ fn every_call_of_a_rotation_may_be_the_last_and_the_next_start_ends_it() {
         Mode::Short,
     ];
     // Each call in one mode, in turn; in a soak in all of them. The files below are tried in every mode on their own.
+    #[expect(clippy::disallowed_methods, reason = "who wants a longer test says so from outside")]
     let soak = std::env::var_os("GREFFIER_SOAK").is_some();
     let mut met = Vec::new();
     for turn in 0..if soak { modes.len() } else { 1 } {
