@@ -52,6 +52,18 @@ fn a_search_goes_through_the_pages_and_stops_at_the_limit() {
 }
 
 #[test]
+fn a_rebuild_of_the_catalogue_says_how_many_recordings_it_has_and_shows_no_bar_to_a_pipe() {
+    let service = Service::start(b"", 1);
+    let output = run(&service, CTL, &["index", "rebuild", "--json"]);
+    let words = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(words.lines().count(), 1, "{words}");
+    assert!(words.starts_with("The catalogue is rebuilt from the ledger: "), "{words}");
+    let object: serde_json::Value = serde_json::from_str(done(output).trim_end()).unwrap();
+    assert_eq!(object.as_object().unwrap().len(), 1);
+    assert!(object["recordings"].as_u64().is_some_and(|count| words.contains(&count.to_string())), "{words}");
+}
+
+#[test]
 fn a_refusal_is_printed_as_it_came_and_exits_1() {
     let service = Service::start(b"", 1);
     let output = run(&service, VIEW, &["cat", &RECORDING.to_string(), "--reason", "caller-dispute"]);

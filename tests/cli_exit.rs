@@ -18,7 +18,7 @@ fn run(program: &str, arguments: &[&str]) -> Output {
 
 #[test]
 fn without_a_bus_the_exit_code_is_3_and_only_words_are_written() {
-    let commands: [(&str, &[&str]); 11] = [
+    let commands: [(&str, &[&str]); 12] = [
         (CTL, &["status"]),
         (CTL, &["reload"]),
         (CTL, &["seal", "/dev/null", "--source", "entrance"]),
@@ -27,6 +27,7 @@ fn without_a_bus_the_exit_code_is_3_and_only_words_are_written() {
         (CTL, &["hold", "lift", ID]),
         (CTL, &["retention", "plan"]),
         (CTL, &["ledger", "log"]),
+        (CTL, &["index", "rebuild"]),
         (VIEW, &["list", "--reason", "incident"]),
         (VIEW, &["play", ID, "--reason", "incident", "--", "true"]),
         (VIEW, &["cat", ID, "--reason", "incident"]),

@@ -44,23 +44,71 @@ fn inv9_a_revoked_descriptor_gives_estale_and_a_final_account() {
 }
 
 #[test]
-fn inv9_a_reader_caught_by_the_revocation_gets_no_byte() {
+fn inv9_a_reader_blocked_by_the_disk_gets_the_error_when_its_session_ends_and_no_byte() {
     let bench = Bench::start();
     let (session, control, descriptor) = bench.serve();
     control.close_gate(true);
     std::thread::scope(|scope| {
+        let _open = OpenAtTheEnd(&control);
         let caught = scope.spawn(|| as_user(OWNER, || errno(file(&descriptor).read_at(&mut [0; 10], 0))));
         control.wait_for_reader();
-        // The reader does not come to an end, and the revocation does not wait for ever.
         let usage = bench.mount.revoke(&session).unwrap();
-        assert!(!usage.settled);
-        assert_eq!((usage.bytes_read, usage.ranges.len()), (0, 0));
-        control.close_gate(false);
+        // The disk has not answered yet, and the reader has.
         assert_eq!(caught.join().unwrap(), Errno::STALE);
+        assert_eq!((usage.bytes_read, usage.ranges.len(), usage.settled), (0, 0, false));
+        assert!(!bench.mount.wait_settled(&session, std::time::Duration::from_millis(10)));
+        control.close_gate(false);
     });
+    assert!(bench.mount.wait_settled(&session, SOON));
     let usage = bench.mount.revoke(&session).unwrap();
     assert_eq!((usage.bytes_read, usage.settled), (0, true));
     assert_eq!(Arc::strong_count(&control), 1);
+}
+
+/// Lets the readers go when a test fails: else it would wait for them for ever.
+struct OpenAtTheEnd<'a>(&'a Control);
+
+impl Drop for OpenAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.close_gate(false);
+    }
+}
+
+#[test]
+fn inv9_readers_beyond_every_thread_of_the_mount_get_the_error_too_and_nobody_else_waits() {
+    const READERS: u32 = 40;
+    let bench = Bench::start();
+    let (slow, control, descriptor) = bench.serve();
+    let (_, _, other) = bench.serve();
+    let (descriptor, other) = (&descriptor, &other);
+    control.close_gate(true);
+    std::thread::scope(|scope| {
+        let _open = OpenAtTheEnd(&control);
+        let read = move |at: u32| {
+            as_user(OWNER, move || errno(file(descriptor).read_at(&mut [0; 10], u64::from(at))))
+        };
+        let caught: Vec<_> = (0..READERS).map(|at| scope.spawn(move || read(at))).collect();
+        // More than the mount has threads.
+        control.wait_for_readers(READERS);
+        let quick = move || {
+            let (done, is_done) = std::sync::mpsc::channel();
+            scope.spawn(move || {
+                as_user(OWNER, || file(other).read_exact_at(&mut [0; 1000], 0).unwrap());
+                done.send(()).unwrap();
+            });
+            is_done.recv_timeout(SOON).expect("another session waits for the slow one");
+        };
+        quick();
+        let usage = bench.mount.revoke(&slow).unwrap();
+        for reader in caught {
+            assert_eq!(reader.join().unwrap(), Errno::STALE);
+        }
+        assert_eq!((usage.bytes_read, usage.settled), (0, false));
+        quick();
+    });
+    assert!(bench.mount.wait_settled(&slow, SOON));
+    let (_, _, third) = bench.serve();
+    as_user(OWNER, || file(&third).read_exact_at(&mut [0; 1000], 0).unwrap());
 }
 
 #[test]

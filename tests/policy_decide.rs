@@ -5,10 +5,10 @@
     reason = "what a test builds upon must be there, or the test fails"
 )]
 
-use greffier::core::ids::{PurposeId, RecordingId, SourceId};
+use greffier::core::ids::{PurposeId, RecordingId, RuleId, SourceId};
 use greffier::core::policy::{
-    AccessRequest, Decision, Denial, DenialKind, House, Permit, Policy, PolicyFile, Principal, Target, Verb,
-    decide, may, refuse_caller, searchable_sources,
+    AccessRequest, DayUse, Decision, Denial, DenialKind, House, Permit, Policy, PolicyFile, Principal,
+    Target, Verb, decide, decide_within, may, reconsider, refuse_caller, searchable_sources,
 };
 use greffier::core::time::{Period, Timestamp};
 use jiff::tz::{TimeZone, offset};
@@ -388,4 +388,55 @@ fn without_a_policy_everybody_is_refused_everything() {
         let _ = denied(decide(&Policy::empty(), &house(), &request, at(NOW)));
         assert!(may(&Policy::empty(), &house(), &person("doctor"), verb, at(NOW)).is_err());
     }
+}
+
+/// The example in which the secretary may open two recordings and read 1000 bytes a day.
+fn limited() -> Policy {
+    let limits = "max_session = \"PT15M\", max_recordings_a_day = 2, max_bytes_a_day = 1000";
+    policy(&EXAMPLE.replace("max_session = \"PT15M\"", limits))
+}
+
+#[test]
+fn a_grant_whose_limit_of_the_day_is_reached_does_not_fit() {
+    let request = view("secretary", "entrance", "incident");
+    let others = |count: u8, bytes| DayUse {
+        recordings: (0..count).map(|n| RecordingId::from_bytes([n; 16])).collect(),
+        bytes,
+    };
+    let decided = |day: DayUse| {
+        let used = move |rule: &RuleId, since: Timestamp| {
+            // The local day began at midnight, two hours before it did in UTC.
+            assert_eq!((rule.as_str(), since), ("secretary-door", at("2026-05-11T22:00:00Z")));
+            day.clone()
+        };
+        decide_within(&limited(), &house(), &request, at(NOW), &used)
+    };
+    assert_eq!(allowed(decided(others(1, 999))).max_bytes_a_day(), Some(1000));
+    let denial = denied(decided(others(2, 0)));
+    assert_eq!((denial.rule.as_str(), &denial.kind), ("builtin.limit", &DenialKind::LimitReached));
+    assert!(denial.sentence.contains("secretary-door allows 2 recordings a day"), "{}", denial.sentence);
+    assert!(denied(decided(others(0, 1000))).sentence.contains("1000 bytes a day"));
+    // The third of these is the one asked for: it was opened today already.
+    let mut opened = others(1, 0);
+    opened.recordings.insert(RecordingId::from_bytes([7; 16]));
+    let _again = allowed(decided(opened));
+    let unlimited = view("doctor", "entrance", "incident");
+    let used = |_: &RuleId, _: Timestamp| -> DayUse { panic!("nobody limits the doctor") };
+    assert_eq!(
+        allowed(decide_within(&limited(), &house(), &unlimited, at(NOW), &used)).max_bytes_a_day(),
+        None
+    );
+}
+
+#[test]
+fn a_running_session_is_decided_again_from_when_it_was_opened() {
+    let request = view("secretary", "entrance", "incident");
+    let again = |policy: &Policy, now: &str| reconsider(policy, &house(), &request, at(NOW), at(now));
+    assert_eq!(allowed(again(&example(), "2026-05-12T10:10:00Z")).expires(), at("2026-05-12T10:15:00Z"));
+    let shorter = policy(&EXAMPLE.replace("PT15M", "PT5M"));
+    assert_eq!(allowed(again(&shorter, "2026-05-12T10:10:00Z")).expires(), at("2026-05-12T10:05:00Z"));
+    let ended = policy(&EXAMPLE.replace("until = 2027-03-31", "until = 2026-05-11"));
+    assert_eq!(denied(again(&ended, "2026-05-12T10:10:00Z")).rule.as_str(), "builtin.no-grant");
+    let today = policy(&EXAMPLE.replace("until = 2027-03-31", "until = 2026-05-12").replace("PT15M", "P1D"));
+    assert_eq!(allowed(again(&today, "2026-05-12T10:10:00Z")).expires(), at("2026-05-12T11:00:00Z"));
 }

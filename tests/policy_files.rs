@@ -150,6 +150,16 @@ fn the_linter_says_what_is_odd() {
     lints(&EXAMPLE.replace("2027-06-30", "2029-06-30"), "grant doctor-calls runs until 2029-06-30");
     lints(&with("x = { user = \"x\", role = \"viewer\" }"), "grant x has no end");
     lints(
+        &with("x = { user = \"x\", role = \"auditor\", max_bytes_a_day = 5 }"),
+        "grant x lets nobody view, so max_bytes_a_day limits nothing",
+    );
+    for wrong in ["0", "-1", "\"5\"", "1.5", "0x10", "9007199254740992"] {
+        let text =
+            with(&format!("x = {{ user = \"x\", role = \"viewer\", max_recordings_a_day = {wrong} }}"));
+        let mistake = Policy::parse(&main_file(&text)).unwrap_err().to_string();
+        assert!(mistake.contains("max_recordings_a_day must be a whole number from 1 on"), "{mistake}");
+    }
+    lints(
         &with("x = { user = \"x\", role = \"controller\", reasons = [\"incident\"] }"),
         "grant x limits reasons, so it never allows hold, lift, purge",
     );

@@ -85,12 +85,17 @@ fn master_key(house: &House) -> Outcome<MasterKey> {
     Ok(MasterKey::read_from(&mut File::open(house.path("master.key"))?)?)
 }
 
-/// Fills a new house with `count` recordings.
+/// Fills a new house with `count` recordings that fall due in a month.
 pub fn fill(house: &House, count: u64) -> Outcome<()> {
+    fill_due(house, count, 30)
+}
+
+/// The same with recordings that fall due so many days from now.
+pub fn fill_due(house: &House, count: u64, due_days: i64) -> Outcome<()> {
     let ledger = open_ledger(house)?;
     let now = ledger.clock.now().time;
     for first in (0..count).step_by(usize::try_from(BATCH)?) {
-        let drafts = (first..count.min(first + BATCH)).map(|number| sealed(number, count, now));
+        let drafts = (first..count.min(first + BATCH)).map(|number| sealed(number, count, now, due_days));
         let mut drafts = drafts.collect::<Outcome<Vec<Draft>>>()?.into_iter();
         let Some(draft) = drafts.next() else { break };
         let proposal = drafts.fold(Proposal::new(draft, ()), Proposal::and);
@@ -107,7 +112,7 @@ fn id(number: u64) -> RecordingId {
     RecordingId::from_bytes(mixed.to_be_bytes())
 }
 
-fn sealed(number: u64, count: u64, now: Timestamp) -> Outcome<Draft> {
+fn sealed(number: u64, count: u64, now: Timestamp, due_days: i64) -> Outcome<Draft> {
     // In the order of their start, as they come.
     let ago = (SPAN_DAYS * DAY_MICROS / i64::try_from(count)?) * i64::try_from(count - number)?;
     let start = now.saturating_add_micros(-ago);
@@ -119,8 +124,8 @@ fn sealed(number: u64, count: u64, now: Timestamp) -> Outcome<Draft> {
         bytes: 65_536,
         sha256: Digest([7; 32]),
         media: "video/mp4".into(),
-        earliest: now,
-        latest: now.saturating_add_micros(30 * DAY_MICROS),
+        earliest: now.saturating_add_micros(due_days.min(0) * DAY_MICROS),
+        latest: now.saturating_add_micros(due_days * DAY_MICROS),
         spool: Some(SpoolFile {
             device: 65_024,
             inode: number + 1_000_000,

@@ -1,7 +1,7 @@
 //! `make bench`: the rows of design §14 that need no program but ours, as ratios, measured side by side in one run.
 //!
 //! Needs root, `/dev/fuse`, `dbus-daemon`, and the release build of the product. Arguments name the groups to run
-//! (default all): ledger, open, read, seal, verify, scale. `BENCH_FULL=1` measures a million recordings and entries, not
+//! (default all): ledger, open, read, seal, verify, scale, purge. `BENCH_FULL=1` measures a million recordings and entries, not
 //! 100,000 and 50,000.
 
 mod archive;
@@ -12,6 +12,7 @@ mod ledger;
 mod measure;
 mod opening;
 mod place;
+mod purging;
 mod reading;
 mod scale;
 mod sealing;
@@ -29,13 +30,14 @@ pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 type Group = fn(&Places, &mut Table) -> Outcome<()>;
 
-const GROUPS: [(&str, Group); 6] = [
+const GROUPS: [(&str, Group); 7] = [
     ("ledger", ledger::measure),
     ("open", opening::measure),
     ("read", reading::measure),
     ("seal", sealing::measure),
     ("verify", verifying::measure),
     ("scale", scale::measure),
+    ("purge", purging::measure),
 ];
 
 /// Whether the long run was asked for.

@@ -12,6 +12,8 @@ use zbus::Connection;
 
 use crate::Outcome;
 
+/// The account that destroys what is due, and has the catalogue made anew.
+pub const CONTROLLER: &str = "sys";
 /// The account that views, seals and reads the ledger here; every Debian has it.
 pub const VIEWER: &str = "games";
 pub const ORIGIN: &str = "bench.example/greffier";
@@ -125,11 +127,20 @@ impl House {
 
     /// Runs `act` on a thread of the viewer's, with a connection of his own to the bus.
     pub fn as_viewer<T: Send>(&self, act: impl AsyncFnOnce(Connection) -> Outcome<T> + Send) -> Outcome<T> {
+        self.acting_as(VIEWER, act)
+    }
+
+    /// The same as another account.
+    pub fn acting_as<T: Send>(
+        &self,
+        user: &str,
+        act: impl AsyncFnOnce(Connection) -> Outcome<T> + Send,
+    ) -> Outcome<T> {
         let address = self.address();
-        as_user(VIEWER, || {
+        as_user(user, || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                let bus = client::connect(Some(&address), client::ANSWER).await?;
+                let bus = client::connect(Some(&address), client::LONG_ANSWER).await?;
                 act(bus).await
             })
         })
@@ -210,11 +221,13 @@ entrance = { kind = "footage", zone = "entrance", purposes = ["security"], class
 viewer = { verbs = ["search", "view"] }
 recorder = { verbs = ["seal"] }
 auditor = { verbs = ["read-ledger"] }
+controller = { verbs = ["purge", "administer"] }
 
 [grants]
 views = { user = "@VIEWER@", role = "viewer" }
 records = { user = "@VIEWER@", role = "recorder" }
 audits = { user = "@VIEWER@", role = "auditor" }
+controls = { user = "sys", role = "controller" }
 "#;
 
 const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"

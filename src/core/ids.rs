@@ -2,11 +2,14 @@
 //!
 //! Owns their alphabets and their text form. Must never draw a random id: the bytes come from `shell::entropy`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use smol_str::SmolStr;
 
 /// Text that is not the identifier it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +17,28 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct IdError {
     what: &'static str,
     rule: &'static str,
+}
+
+/// Texts of which many equal ones are kept: each stands in memory once. It never grows beyond [`SharedTexts::MOST`]; what
+/// comes after that is kept as it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SharedTexts(BTreeSet<Arc<str>>);
+
+impl SharedTexts {
+    /// Different texts that are remembered.
+    pub const MOST: usize = 4096;
+
+    /// The text itself, shared with the equal ones that came before.
+    pub fn shared(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let text: Arc<str> = text.into();
+        if self.0.len() < Self::MOST {
+            self.0.insert(text.clone());
+        }
+        text
+    }
 }
 
 /// `Serialize`, `Deserialize`, `Display` and `Debug` of a type that has `as_text` and `FromStr`.
@@ -43,9 +68,13 @@ macro_rules! token {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Box<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
+            /// The same name; a long one shares its text with the equal ones that came before.
+            pub fn shared(&self, texts: &mut SharedTexts) -> Self {
+                if self.0.is_heap_allocated() { Self(texts.shared(&self.0).into()) } else { self.clone() }
+            }
             /// The text, as written.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -95,7 +124,7 @@ token!(
 
 /// A rule of the policy (the key of a grant or a deny), or a rule of the house, written `builtin.…`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RuleId(Box<str>);
+pub struct RuleId(SmolStr);
 
 impl RuleId {
     /// A rule of the house. `name` is a literal of this program, never outside text.
@@ -256,6 +285,20 @@ mod tests {
         let mut other = text.clone();
         other.replace_range(25.., "b");
         assert!(other.parse::<RecordingId>().is_err());
+    }
+
+    #[test]
+    fn equal_texts_stand_in_memory_once() {
+        let mut texts = SharedTexts::default();
+        // A short name stands within its id and is shared with nobody.
+        let name = "the-camera-above-the-entrance";
+        let one: SourceId = name.parse().unwrap();
+        let (a, b) = (one.shared(&mut texts), name.parse::<SourceId>().unwrap().shared(&mut texts));
+        assert!(a == one && std::ptr::eq(a.as_str(), b.as_str()));
+        for number in 0..2 * SharedTexts::MOST {
+            assert_eq!(&*texts.shared(&number.to_string()), number.to_string());
+        }
+        assert_eq!(texts.0.len(), SharedTexts::MOST);
     }
 
     #[test]

@@ -61,6 +61,9 @@ pub enum Command {
     /// The signed record of every access
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// The catalogue that searches are answered from
+    #[command(subcommand)]
+    Index(IndexCommand),
 }
 
 /// `init`.
@@ -195,6 +198,13 @@ pub enum PolicyCommand {
         #[arg(default_value = "/etc/greffier", value_name = "DIR|FILE")]
         path: PathBuf,
     },
+}
+
+/// `index …`.
+#[derive(Debug, Subcommand)]
+pub enum IndexCommand {
+    /// Make the catalogue anew from the ledger, while the service goes on
+    Rebuild,
 }
 
 /// `ledger …`.

@@ -7,6 +7,7 @@
 pub mod args;
 mod doctor;
 mod export;
+mod index;
 mod init;
 mod ledger;
 mod policy;
@@ -24,7 +25,7 @@ use zbus::Connection;
 
 use crate::shell::bus::client::{ANSWER, Failure, LONG_ANSWER, connect};
 use crate::shell::terminal::{self, Form};
-use args::{Cli, Command, HoldCommand, LedgerCommand, PolicyCommand, RetentionCommand};
+use args::{Cli, Command, HoldCommand, IndexCommand, LedgerCommand, PolicyCommand, RetentionCommand};
 
 /// Runs one command. `bus_from_environment` is used where `--bus` is absent. The exit code of design §12.
 pub fn run(cli: Cli, bus_from_environment: Option<String>) -> u8 {
@@ -64,7 +65,7 @@ fn ask(command: Command, form: Form, bus: Option<&str>) -> Result<u8, Failure> {
         .build()
         .map_err(|error| Failure::Unavailable(format!("This program cannot start ({error}); try again.")))?;
     let answer = match command {
-        Command::Seal(_) | Command::Retention(RetentionCommand::Run) => LONG_ANSWER,
+        Command::Seal(_) | Command::Retention(RetentionCommand::Run) | Command::Index(_) => LONG_ANSWER,
         _ => ANSWER,
     };
     runtime.block_on(async {
@@ -103,6 +104,7 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
         Command::Ledger(LedgerCommand::Export { dir, with_details }) => {
             export::export(bus, form, &dir, with_details).await
         }
+        Command::Index(IndexCommand::Rebuild) => index::rebuild(bus, form).await,
         Command::Ledger(LedgerCommand::Publish { dir, .. }) => publish::publish(bus, form, &dir).await,
         // Handled without the service, above.
         #[cfg(feature = "witness")]

@@ -324,6 +324,10 @@ impl Service {
                 log::error!("a sealed file of {source} stays in .taking until the next start: {error}");
                 Next::Settled
             }
+            Err(SealError::Stopping) => {
+                log::info!("a file of {source} stays in .taking until the next start");
+                Next::Again(Some(taken))
+            }
             // The state says so, once.
             Err(SealError::Space) => Next::Again(Some(taken)),
             Err(error) => {

@@ -11,6 +11,7 @@ mod errors;
 mod health;
 mod heartbeat;
 mod holds;
+mod index;
 mod ingest;
 pub mod ledger;
 mod ledger_access;

@@ -17,7 +17,8 @@ use crate::core::event::{Detail, Draft, Event, Opened, Outcome, StoreDamaged, Su
 use crate::core::format::slot::SlotKind;
 use crate::core::ids::{RecordingId, RuleId, SessionId, SourceId};
 use crate::core::policy::{
-    AccessRequest, Decision, Denial, DenialKind, House, Permit, Policy, Target, Verb, decide, refuse_caller,
+    AccessRequest, DayUse, Decision, Denial, DenialKind, House, Permit, Policy, Target, Used, Verb,
+    decide_within, refuse_caller, start_of_day,
 };
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::core::time::Timestamp;
@@ -64,11 +65,11 @@ impl Question {
         }
     }
 
-    fn decide(&self, policy: &Policy, house: &House, now: Timestamp) -> Decision {
+    fn decide(&self, policy: &Policy, house: &House, now: Timestamp, used: Used<'_>) -> Decision {
         let request = self.request();
         let decision = match refuse_caller(house, &request.who) {
             Some(denial) => Decision::Deny(denial),
-            None => decide(policy, house, &request, now),
+            None => decide_within(policy, house, &request, now, used),
         };
         // Last: a slip in the request is told only to who may know of the recording.
         let no_purpose = self.request.purpose.is_some() && request.purpose.is_none();
@@ -101,7 +102,7 @@ impl Question {
     fn draft(&self, desk: &Desk<'_>, until: Option<Timestamp>) -> Draft {
         let reason = self.request.reason.parse().ok().filter(|code| desk.policy.reason(code).is_some());
         let subject = Subject { reason, ..Subject::recording(self.id, self.source.clone()) };
-        Draft::fact(Event::AccessOpened(Opened { mode: self.mode(), until })).about(subject)
+        Draft::fact(Event::AccessOpened(Opened { mode: self.mode().into(), until })).about(subject)
     }
 }
 
@@ -124,7 +125,8 @@ impl Service {
         })?);
         let crowded = self.sessions.count_of(question.person.principal.uid) >= SESSIONS_PER_USER;
         // Whoever will be refused does not make the daemon open an object; the answer itself is decided below.
-        let foreseen = question.decide(&self.policy_in_force(), &self.house, self.clock.now().time);
+        let now = self.clock.now().time;
+        let foreseen = question.decide(&self.policy_in_force(), &self.house, now, &|_, _| DayUse::default());
         let prepared = match foreseen {
             Decision::Allow(permit) if !crowded => {
                 Some(self.clone().prepare(session, permit, question.request.stream).await)
@@ -220,9 +222,11 @@ impl Service {
         prepared: Option<Result<(), PrepareError>>,
         crowded: bool,
     ) -> Result<Recorded<Permit>, Refusal> {
-        let question = question.clone();
+        let (question, meters) = (question.clone(), self.sessions.meters.clone());
         let recorded = self.ledger.record(move |desk| {
-            let decision = question.decide(desk.policy, desk.house, desk.now.time);
+            let uid = question.person.principal.uid;
+            let used = |rule: &RuleId, since| meters.used(desk, uid, rule, since);
+            let decision = question.decide(desk.policy, desk.house, desk.now.time, &used);
             let purging = desk.state.recording(&question.id).is_none_or(|recording| recording.purging);
             let restricted = desk.state.holds().restricts(&question.id);
             let decision = match decision {
@@ -267,6 +271,9 @@ impl Service {
             let detail = question.said(permit.rule());
             match prepared.unwrap_or(Err(PrepareError::NoMount)) {
                 Ok(()) => {
+                    let since = start_of_day(desk.now.time, &desk.house.time_zone);
+                    let so_far = || desk.holders.used(desk.state.uses(), uid, permit.rule(), since).bytes;
+                    let _begun = meters.of(uid, permit.rule(), since, so_far);
                     let draft = question.draft(desk, Some(permit.expires()));
                     let subject = Subject {
                         session: Some(session),
@@ -304,12 +311,14 @@ impl Service {
             recording: question.id,
             source: question.source.clone(),
             request: AccessRequest { until: None, ..question.request() },
+            rule: permit.value().rule().clone(),
             owner_uid: permit.value().uid(),
             bus_name: question.person.bus_name.clone(),
             opened: self.clock.now(),
             until: permit.value().expires(),
             recorded_bytes: 0,
         };
+        self.limit_bytes(&session, &live, permit.value().max_bytes_a_day());
         self.sessions.insert(session, live.clone());
         if let Some(end) = self.ended_meanwhile(&live).await {
             self.end_session(session, end).await;

@@ -95,7 +95,7 @@ impl Service {
                 } else {
                     self.health.mend(Part::Policy);
                 }
-                self.end_ungranted(&policy).await;
+                self.reconsider_sessions().await;
                 Ok(loaded)
             }
             Err(refusal) => Err(vec![refusal.sentence]),
@@ -211,27 +211,9 @@ impl Service {
         let _one = self.loading.lock().await;
         let Ok(policy) = self.ledger.look(|desk| desk.policy.clone()).await else { return };
         if policy.digest() != self.policy_in_force().digest() {
-            self.set_policy(policy.clone());
-            self.end_ungranted(&policy).await;
+            self.set_policy(policy);
+            self.reconsider_sessions().await;
         }
-    }
-
-    /// Cuts the sessions that the policy in force would not grant to their owner any more.
-    async fn end_ungranted(self: &Arc<Self>, policy: &Policy) {
-        let now = self.clock.now().time;
-        let known: Vec<_> = self
-            .sessions
-            .which(|_| true)
-            .into_iter()
-            .filter_map(|id| Some((id, self.sessions.get(&id)?)))
-            .collect();
-        let mut ended = Vec::new();
-        for (id, live) in known {
-            if matches!(decide(policy, &self.house, &live.request, now), Decision::Deny(_)) {
-                ended.push(id);
-            }
-        }
-        self.end_sessions(ended, super::sessions::End::PolicyChanged).await;
     }
 }
 

@@ -4,31 +4,27 @@
 //! up to date; when it is damaged, ahead or beside it, or could not be written for a while, rebuilt from the state. A search
 //! waits until its own entry is in.
 
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+mod follower;
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, mpsc};
 
 use tokio::sync::watch;
 
-use super::health::{Health, Part};
+use super::health::Health;
 use super::ledger::{Committed, Ledger};
 use crate::core::event::{Event, Outcome, Record};
 use crate::core::ids::RecordingId;
 use crate::core::state::{Recording, State};
 use crate::shell::clock::SystemClock;
 use crate::shell::disk::catalogue::{Catalogue, CatalogueError, Change, Page, Query, Row};
+use follower::{Follower, Shared};
 
 /// The catalogue, kept up to date.
 pub struct Projection {
-    catalogue: Arc<RwLock<Option<Catalogue>>>,
+    shared: Arc<Shared>,
     reached: watch::Receiver<u64>,
 }
-
-/// Rows that are built in one batch.
-const BATCH_ROWS: usize = 1000;
-/// How long after a failure it is tried to make the catalogue anew.
-const RETRY: Duration = Duration::from_secs(2);
 
 /// The row of a recording.
 pub fn row(id: RecordingId, recording: &Recording, held: bool) -> Row {
@@ -131,44 +127,59 @@ pub struct Follow {
 }
 
 impl Projection {
-    /// Brings the catalogue to the state of the ledger and follows it from there on a thread of its own.
+    /// Brings the catalogue to the state of the ledger and follows it from there on a thread of its own. Nothing must have
+    /// been recorded since the ledger was opened. Blocks on the disk.
     ///
-    /// `stood`: where it stood when the ledger was opened; `behind`: the entries it lacks since, `None` to rebuild it.
+    /// `found`: the catalogue as the run before left it; `behind`: the entries it lacks since. Without one of the two it is
+    /// made anew.
     pub fn start(
         dir: PathBuf,
-        stood: Option<(u64, [u8; 32])>,
-        behind: Option<&[Record]>,
-        state: &State,
+        found: Option<Catalogue>,
+        behind: Option<Vec<Record>>,
         position: (u64, [u8; 32]),
         from: Follow,
     ) -> Result<Self, CatalogueError> {
-        let known = stood.filter(|_| behind.is_some());
-        let opened = Catalogue::open(&dir, |position| known == Some(position))?;
-        if let Some(why) = &opened.rebuilt {
-            log::warn!("the catalogue is made anew: {}", super::errors::chain(why));
-        }
-        let mut holds = Holds::default();
-        for (_, hold) in state.holds().iter() {
-            holds.add(hold.recording);
-        }
-        let usable = behind.filter(|_| opened.rebuilt.is_none() && known.is_some());
-        let caught_up = usable.map(|records| opened.catalogue.apply(&missed(records, state), position));
-        let catalogue = match caught_up {
-            Some(Ok(())) => opened.catalogue,
-            _ => {
-                drop(opened.catalogue);
-                rebuild(&dir, state, position)?
+        let look = from.ledger.look_blocking(move |desk| {
+            let mut holds = Holds::default();
+            for (_, hold) in desk.state.holds().iter() {
+                holds.add(hold.recording);
             }
-        };
+            (holds, behind.map(|records| missed(&records, desk.state)))
+        });
+        let (holds, missed) = look.map_err(|_| CatalogueError::LedgerStopped)?;
+        let found = found.zip(missed).and_then(|(catalogue, changes)| {
+            let caught_up = catalogue.apply(&changes, position);
+            caught_up
+                .map(|()| catalogue)
+                .inspect_err(|error| log::warn!("{}", super::errors::chain(error)))
+                .ok()
+        });
         let (reached_tx, reached) = watch::channel(position.0);
-        let catalogue = Arc::new(RwLock::new(Some(catalogue)));
-        let follower =
-            Follower { dir: dir.clone(), catalogue: catalogue.clone(), holds, reached: reached_tx, from };
+        let shared = Arc::new(Shared::new(dir.clone(), from.ledger.clone(), holds, position));
+        let usable = match found {
+            Some(catalogue) => catalogue,
+            None => shared.rebuild_in_place()?,
+        };
+        shared.put(Some(usable));
+        // What a rebuild left that was cut short.
+        let _best_effort = Catalogue::discard(&Catalogue::beside(&dir));
+        let follower = Follower { shared: shared.clone(), reached: reached_tx, from };
         std::thread::Builder::new()
             .name("catalogue".into())
             .spawn(move || follower.run())
             .map_err(|source| CatalogueError::Io { path: dir, source })?;
-        Ok(Self { catalogue, reached })
+        Ok(Self { shared, reached })
+    }
+
+    /// Makes the catalogue anew from the ledger, beside the one in use, and puts it in its place. `false` when that is under
+    /// way already. Blocks on the disk.
+    pub fn rebuild(&self) -> Result<bool, CatalogueError> {
+        self.shared.rebuild()
+    }
+
+    /// Recordings that stand in the catalogue that is being made, and how many there are; `None` while none is made.
+    pub fn rebuilding(&self) -> Option<(u64, u64)> {
+        self.shared.progress()
     }
 
     /// Waits until the entries before `size` are in.
@@ -178,98 +189,26 @@ impl Projection {
         let _ended = reached.wait_for(|reached| *reached >= size).await;
     }
 
-    /// One page. Blocks on the disk. `None`: the catalogue cannot be used.
+    /// One page. Blocks on the disk. `None`: the catalogue cannot be used. Damage that shows only now has the catalogue made
+    /// anew, and the page is read from that.
     pub fn search(&self, query: &Query<'_>) -> Option<Result<Page, CatalogueError>> {
-        let slot = self.catalogue.read().unwrap_or_else(PoisonError::into_inner);
-        slot.as_ref().map(|catalogue| catalogue.search(query))
-    }
-}
-
-/// The thread that follows.
-struct Follower {
-    dir: PathBuf,
-    /// `None` from a failure until it could be made anew.
-    catalogue: Arc<RwLock<Option<Catalogue>>>,
-    holds: Holds,
-    reached: watch::Sender<u64>,
-    from: Follow,
-}
-
-impl Follower {
-    fn run(mut self) {
-        let mut retry_at = None;
-        loop {
-            let now = self.from.clock.monotonic();
-            let wait = retry_at.map_or(Duration::MAX, |at: Instant| at.saturating_duration_since(now));
-            match self.from.committed.recv_timeout(wait) {
-                Ok(batch) => self.apply(&batch),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.make_anew();
-                    retry_at = None;
+        let read = || {
+            let slot = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
+            slot.as_ref().map(|catalogue| catalogue.search(query))
+        };
+        match read() {
+            Some(Err(error)) => {
+                log::warn!("the catalogue is made anew: {}", super::errors::chain(&error));
+                match self.shared.rebuild() {
+                    Ok(true) => read(),
+                    // Somebody else found it out first.
+                    Ok(false) => None,
+                    Err(error) => Some(Err(error)),
                 }
-                Err(RecvTimeoutError::Disconnected) => break,
             }
-            if self.with(|slot| slot.is_none()) {
-                retry_at = retry_at.or_else(|| self.from.clock.monotonic().checked_add(RETRY));
-            }
-        }
-        // Best effort: what is lost is replayed from the ledger.
-        let _lost = self.with(|slot| slot.as_ref().map(Catalogue::flush));
-    }
-
-    fn apply(&mut self, batch: &Committed) {
-        let changes = changes(&batch.records, &mut self.holds);
-        let position = (batch.size, batch.root);
-        let applied = self.with(|slot| slot.as_ref().map(|catalogue| catalogue.apply(&changes, position)));
-        if let Some(Err(error)) = applied {
-            log::error!("the catalogue cannot be used, searches are refused until it is made anew: {error}");
-            self.put(None);
-            let why = "Searching is off: the catalogue cannot be written; it is made anew when it can be.";
-            self.from.health.degrade(Part::Catalogue, why);
-        }
-        self.reached.send_replace(batch.size);
-    }
-
-    /// Tries to make the catalogue again from the state as it is now. Batches that are still on their way are in that
-    /// state already; applied once more they change nothing, because each puts or removes whole rows in their order.
-    fn make_anew(&self) {
-        let Ok(state) = self.from.ledger.look_blocking(|desk| desk.state.clone()) else { return };
-        // No position: until the next batch gives it one, a start makes it anew.
-        match rebuild(&self.dir, &state, (0, [0; 32])) {
-            Ok(catalogue) => {
-                self.put(Some(catalogue));
-                self.from.health.mend(Part::Catalogue);
-            }
-            Err(error) => {
-                log::warn!("the catalogue cannot be made anew yet: {}", super::errors::chain(&error))
-            }
+            page => page,
         }
     }
-
-    /// Searches go on meanwhile.
-    fn with<T>(&self, act: impl FnOnce(&Option<Catalogue>) -> T) -> T {
-        act(&self.catalogue.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn put(&self, catalogue: Option<Catalogue>) {
-        *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = catalogue;
-    }
-}
-
-fn rebuild(dir: &Path, state: &State, position: (u64, [u8; 32])) -> Result<Catalogue, CatalogueError> {
-    log::info!("the catalogue is rebuilt from the ledger");
-    let catalogue = Catalogue::destroy_and_recreate(dir)?;
-    let mut batch = Vec::with_capacity(BATCH_ROWS);
-    for (id, recording) in state.recordings() {
-        batch.push(Change::Put(row(*id, recording, state.holds().on(id).is_some())));
-        if batch.len() == BATCH_ROWS {
-            // Position 0 until all is in: a rebuild cut short is begun again.
-            catalogue.apply(&batch, (0, [0; 32]))?;
-            batch.clear();
-        }
-    }
-    catalogue.apply(&batch, position)?;
-    Ok(catalogue)
 }
 
 #[cfg(test)]

@@ -170,6 +170,10 @@ impl Service {
         let due: Vec<RecordingId> =
             plan.purges().filter(|line| covered(&line.source)).map(|line| line.recording).collect();
         for id in due {
+            // The stop waits for this one run: what is left is still due at the next start.
+            if *self.stopping.borrow() {
+                break;
+            }
             match self.purge_one(id, by.as_ref()).await {
                 Ok(true) => report.purged += 1,
                 Ok(false) => report.held += 1,

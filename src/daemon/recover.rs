@@ -5,7 +5,7 @@
 //! destroyed · objects and slots without an entry removed · entries without object or key recorded as
 //! damaged. Everything here is done before anybody can ask for anything. Must never remove what an entry names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::errors::chain;
@@ -39,9 +39,9 @@ pub(super) struct Undone {
 /// Decides from facts alone. `keys`: ids of the data keys that open in at least one copy.
 pub(super) fn plan(
     state: &State,
-    keys: &BTreeSet<RecordingId>,
+    keys: &HashSet<RecordingId>,
     half: &[HalfSlot],
-    objects: &BTreeSet<RecordingId>,
+    objects: &HashSet<RecordingId>,
 ) -> Undone {
     let mut undone = Undone::default();
     for slot in half {
@@ -111,11 +111,15 @@ impl Service {
         Ok(())
     }
 
-    /// Compares store and keys with the ledger and brings to an end what is undone. Blocks on the disk.
-    pub(super) fn reconcile(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// Compares store and keys with the ledger and brings to an end what is undone. Blocks on the disk. `listed`: the objects,
+    /// listed after the run before ended.
+    pub(super) fn reconcile(
+        &self,
+        listed: Vec<Result<RecordingId, ObjectError>>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let keys = self.slots.list(SlotKind::Data).into_iter().map(RecordingId::from_bytes).collect();
-        let mut objects = BTreeSet::new();
-        for found in self.store.list() {
+        let mut objects = HashSet::new();
+        for found in listed {
             match found {
                 Ok(id) => drop(objects.insert(id)),
                 // Not ours, so it is left alone.

@@ -1,7 +1,8 @@
 //! The life of the daemon, as a list of steps: start, serve, stop.
 //!
 //! Start, in order: configuration · state directory locked · keys · ledger recovered · store reconciled · private mount ·
-//! policy · bus · ready. Stop: no more calls · sessions closed with an entry · `ledger.stopped` · writer joined. Fatal
+//! policy · bus · ready. Stop: no more calls · sessions closed with an entry · the purge of a recording under way ended ·
+//! `ledger.stopped` · writer joined; a seal under way is given up and taken back. Fatal
 //! errors end the start with nothing changed and one line that says what to do.
 
 use std::path::{Path, PathBuf};
@@ -22,10 +23,14 @@ use super::service::Service;
 use super::sessions::{End, Sessions};
 use super::space::Space;
 use super::{ingest, recover, serve};
-use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped};
+use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped, Subject, Usage};
 use crate::core::format::slot::{SlotId, SlotKind};
+use crate::core::ids::SessionId;
 use crate::core::ledger::note::VerifierKey;
 use crate::core::policy::{House, Policy};
+use crate::core::state::OpenSession;
+use crate::core::time::Moment;
+use crate::core::retention::LastSeen;
 use crate::shell::clock::SystemClock;
 use crate::shell::crypt::{MasterKey, Signer};
 use crate::shell::disk::catalogue::{Catalogue, CatalogueError};
@@ -99,6 +104,8 @@ pub struct Environment {
     pub credentials: Option<PathBuf>,
 }
 
+/// How long a stop waits for threads that only work for what can no longer be recorded.
+const STOP_WAITS: std::time::Duration = std::time::Duration::from_millis(300);
 /// The log key has one slot, this one.
 const LOG_KEY: SlotId = [0; 16];
 
@@ -112,7 +119,8 @@ pub fn run(path: &Path, environment: &Environment) -> Result<(), Fatal> {
     let mut started = runtime.block_on(start(config, &state_dir, environment))?;
     let ended = runtime.block_on(serve::until_stopped(&mut started));
     runtime.block_on(stop(started, ended.is_ok()));
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    // What still runs may be cut: a seal that has no entry is taken back by the next start.
+    runtime.shutdown_timeout(STOP_WAITS);
     drop(state_dir);
     ended
 }
@@ -168,6 +176,11 @@ pub(super) async fn assemble(
         session_max: config.limits.session_max,
         allow_switched_user: config.bus.allow_switched_user,
     };
+    // Beside the reading of keys and ledger, which take longer.
+    let store = ObjectStore::open(&state_dir.objects())?;
+    let (listed, dir) = (store.clone(), state_dir.catalogue());
+    let objects = std::thread::spawn(move || listed.list().collect::<Vec<_>>());
+    let catalogue = std::thread::spawn(move || Catalogue::open_as_it_is(&dir));
     let slots = Arc::new(open_keys(&config, state_dir, environment)?);
     let log_key = identity(&config, state_dir)?;
     let log = Signer::new(&slots.open_secret(SlotKind::Log, &LOG_KEY)?);
@@ -178,7 +191,8 @@ pub(super) async fn assemble(
     }
     let epochs = slots.list(SlotKind::Epoch);
     let epochs = epochs.iter().map(|id| Ok(Signer::new(&slots.open_secret(SlotKind::Epoch, id)?)));
-    let stood = Catalogue::peek(&state_dir.catalogue())?;
+    let panicked = |_| Fatal::Recovery("a thread that reads the store panicked".into());
+    let (found, stood) = catalogue.join().map_err(panicked)??.unzip();
 
     let opened = OpenLedger {
         dir: state_dir.ledger(),
@@ -192,23 +206,20 @@ pub(super) async fn assemble(
         catalogue_at: stood,
     }
     .open()?;
-    let (ledger, state) = (opened.ledger, opened.state);
+    let ledger = opened.ledger;
     let second_place = SecondPlace::keep(ledger.follow_head(), config.second_checkpoint());
     let health = Arc::new(Health::new(ledger.availability()));
-    let catalogue = Projection::start(
-        state_dir.catalogue(),
-        stood,
-        opened.catalogue_behind.as_deref(),
-        &state,
-        (ledger.head().size, opened.root),
-        Follow {
-            ledger: ledger.clone(),
-            committed: opened.committed,
-            health: health.clone(),
-            clock: clock.clone(),
-        },
-    )?;
-    let store = ObjectStore::open(&state_dir.objects())?;
+    let (dir, behind, position) =
+        (state_dir.catalogue(), opened.catalogue_behind, (ledger.head().size, opened.root));
+    let follow = Follow {
+        ledger: ledger.clone(),
+        committed: opened.committed,
+        health: health.clone(),
+        clock: clock.clone(),
+    };
+    let catalogue =
+        tokio::task::spawn_blocking(move || Projection::start(dir, found, behind, position, follow));
+    let catalogue = catalogue.await.map_err(|error| Fatal::Recovery(error.to_string()))??;
     let found_sound = clock.now();
     let service = Arc::new_cyclic(|me| Service {
         clock,
@@ -223,7 +234,7 @@ pub(super) async fn assemble(
         space: Space::default(),
         medium: state_dir.medium().name,
         purging: tokio::sync::Mutex::default(),
-        details: tokio::sync::Mutex::default(),
+        details: tokio::sync::Mutex::new(opened.details),
         loading: tokio::sync::Mutex::default(),
         clock_sound: Mutex::new(found_sound),
         retention_changed: Notify::new(),
@@ -239,11 +250,12 @@ pub(super) async fn assemble(
     });
 
     service.rekey().await.map_err(Fatal::Rekey)?;
-    record_start(&service, &state).await?;
+    record_start(&service, opened.last, opened.after_crash).await?;
     let reconciling = service.clone();
+    let objects = objects.join().map_err(panicked)?;
     let reconciled = tokio::task::spawn_blocking(move || {
         reconciling.interrupt_sessions()?;
-        reconciling.reconcile()
+        reconciling.reconcile(objects)
     });
     reconciled
         .await
@@ -253,6 +265,7 @@ pub(super) async fn assemble(
     let looking = service.clone();
     let _looked = tokio::task::spawn_blocking(move || looking.look_at_space()).await;
     mount(&service);
+    service.learn_holders().await.map_err(|refusal| Fatal::Recovery(refusal.to_string()))?;
     load_policy_at_start(&service).await;
     recover::remove_sealed_leftovers(&service).await;
     Ok(Assembled { service, writer: opened.thread, second_place })
@@ -304,11 +317,15 @@ fn identity(config: &Config, state_dir: &StateDir) -> Result<VerifierKey, Fatal>
     Ok(key)
 }
 
-async fn record_start(service: &Arc<Service>, before: &crate::core::state::State) -> Result<(), Fatal> {
+async fn record_start(
+    service: &Arc<Service>,
+    last: Option<LastSeen>,
+    after_crash: bool,
+) -> Result<(), Fatal> {
     let failed = |refusal: crate::core::refusal::Refusal| Fatal::Recovery(refusal.to_string());
-    service.judge_clock_at_start(before.last()).await.map_err(failed)?;
+    service.judge_clock_at_start(last).await.map_err(failed)?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let started = Draft::fact(Event::LedgerStarted(LedgerStarted { version, after_crash: before.running() }));
+    let started = Draft::fact(Event::LedgerStarted(LedgerStarted { version, after_crash }));
     let recorded = service.ledger.record(move |_| Ok(Proposal::new(started, ())));
     recorded.await.map(|_| ()).map_err(failed)
 }
@@ -376,13 +393,32 @@ async fn stop(running: Running, orderly: bool) {
     // A purge under way ends first: it holds this.
     let _purged = service.purging.lock().await;
     serve::record_last_refusals(&service).await;
+    service.record_owed().await;
     let why = if orderly { "service-stopped" } else { "bus-lost" };
     let stopped = Draft::fact(Event::LedgerStopped(LedgerStopped { why: why.into() }));
-    if let Err(refusal) = service.ledger.record(move |_| Ok(Proposal::new(stopped, ()))).await {
+    let recorded = service.ledger.record(move |desk| {
+        // Granted while the service stopped: such a session finds that out before anything can be read through it.
+        let mut drafts =
+            desk.state.sessions().iter().map(|(id, session)| never_began(*id, session, &desk.now));
+        Ok(match drafts.next() {
+            Some(first) => drafts.fold(Proposal::new(first, ()), Proposal::and).and(stopped),
+            None => Proposal::new(stopped, ()),
+        })
+    });
+    if let Err(refusal) = recorded.await {
         log::error!("the stop could not be recorded: {refusal}");
     }
     service.ledger.stop().await;
     let _joined = tokio::task::spawn_blocking(move || writer.join()).await;
     second_place.finish().await;
     journal::record(log::Level::Info, message_id::SERVICE_STOPPED, "greffierd stopped", &[]);
+}
+
+/// The end of a session that was granted while the service stopped.
+fn never_began(id: SessionId, session: &OpenSession, now: &Moment) -> Draft {
+    let ran_micros = u64::try_from(now.time.micros_since(session.opened)).unwrap_or(0);
+    let why = End::ServiceStopped.as_str().into();
+    let usage = Usage { why, bytes: 0, ranges: Vec::new(), duration_us: ran_micros };
+    let subject = Subject::recording(session.recording, session.source.clone());
+    Draft::fact(Event::AccessClosed(usage)).about(Subject { session: Some(id), ..subject })
 }

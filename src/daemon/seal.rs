@@ -71,6 +71,9 @@ pub(super) enum SealError {
     /// Too little space.
     #[error("less space would be free than limits.min_free_bytes")]
     Space,
+    /// The service ends; nothing was made of it.
+    #[error("the service is stopping")]
+    Stopping,
     /// Disk, keys.
     #[error("the store cannot take it")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -94,7 +97,7 @@ impl SealError {
             Self::Interval => Some("interval"),
             Self::Space => Some("no-space"),
             Self::Store(_) => Some("store-failed"),
-            Self::Ledger(_) => None,
+            Self::Stopping | Self::Ledger(_) => None,
         }
     }
 }
@@ -107,6 +110,18 @@ impl Read for FromStart<'_> {
         let read = self.0.read_at(buf, self.1)?;
         self.1 += read as u64;
         Ok(read)
+    }
+}
+
+/// The same until the service stops: then reading fails, and what was made of it is taken back.
+struct UntilStopped<'a>(FromStart<'a>, &'a Service);
+
+impl Read for UntilStopped<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if *self.1.stopping.borrow() {
+            return Err(io::Error::other("the service is stopping"));
+        }
+        self.0.read(buf)
     }
 }
 
@@ -205,9 +220,12 @@ impl Service {
         let staged = created
             .and_then(|()| {
                 let sealer = ChunkSealer::new(&secret, Header { id });
-                let sealed = self.store.seal(FromStart(incoming.file, 0), sealer, |_, _| trailer);
+                let sealed =
+                    self.store.seal(UntilStopped(FromStart(incoming.file, 0), self), sealer, |_, _| trailer);
                 sealed.map_err(SealError::store)
             })
+            .map_err(|error| if *self.stopping.borrow() { SealError::Stopping } else { error })
+            .and_then(|staged| if *self.stopping.borrow() { Err(SealError::Stopping) } else { Ok(staged) })
             .and_then(|staged| match unchanged() {
                 Ok(true) => Ok(staged),
                 Ok(false) => Err(SealError::Changed),
@@ -296,6 +314,10 @@ impl Service {
             SealError::Store(_) => {
                 log::error!("a file passed over the bus could not be sealed: {}", chain(&error));
                 Refusal::internal()
+            }
+            SealError::Stopping => {
+                let sentence = "The service is stopping, so nothing was sealed; try again in a moment.";
+                Refusal::new(RefusalKind::Closed, sentence)
             }
             SealError::Space => Refusal::new(RefusalKind::LimitReached, format!("Not sealed: {error}.")),
             SealError::NotTaken(error) => Refusal::invalid(error.to_string()),

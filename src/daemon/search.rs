@@ -95,7 +95,7 @@ impl Service {
             }
             Ok(None) => Err(Refusal::new(
                 RefusalKind::Closed,
-                "The catalogue cannot be used; it is rebuilt at the next start of the service.",
+                "The catalogue cannot be used now: it is being made anew from the ledger; try again in a moment.",
             )),
             Err(_) => Err(Refusal::internal()),
         }

@@ -18,6 +18,7 @@ use crate::shell::bus::interfaces::{
     Desk, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface, RetentionInterface,
     announce_state,
 };
+use crate::shell::sys::memory;
 use crate::shell::{journal, message_id, systemd, users};
 
 /// The signals that the daemon listens to.
@@ -95,11 +96,32 @@ pub(super) fn spawn_followers(service: &Arc<Service>) {
     tokio::spawn(service.clone().follow_details());
     tokio::spawn(service.clone().follow_rekey());
     tokio::spawn(service.clone().follow_heartbeat());
+    tokio::spawn(service.clone().follow_memory());
     tokio::spawn(service.clone().follow_clock());
     tokio::spawn(service.clone().follow_space());
     tokio::spawn(follow_condition(service.clone()));
     tokio::spawn(follow_refusals(service.clone()));
 }
+
+impl Service {
+    /// Gives back the memory that a start, a run of the retention or many sessions needed for a while and nobody uses.
+    async fn follow_memory(self: Arc<Self>) {
+        let mut stopping = self.stopping.subscribe();
+        let mut wait = MEMORY_AFTER_START;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = stopping.changed() => return,
+            }
+            let _done = tokio::task::spawn_blocking(memory::give_back_free_pages).await;
+            wait = MEMORY_EVERY;
+        }
+    }
+}
+
+/// What a start leaves to do is done by then.
+const MEMORY_AFTER_START: Duration = Duration::from_secs(1);
+const MEMORY_EVERY: Duration = Duration::from_secs(600);
 
 /// Tells everybody when the state changes.
 async fn follow_condition(service: Arc<Service>) {

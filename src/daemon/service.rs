@@ -217,6 +217,10 @@ impl Archive for Service {
         let (me, person) = self.person(caller).await?;
         me.reload_for(person).await
     }
+    async fn rebuild_index(&self, caller: Caller) -> Answer<()> {
+        let (me, person) = self.person(caller).await?;
+        me.rebuild_index_for(person).await
+    }
     async fn status(&self) -> Status {
         let condition = self.health.condition();
         let look = self.ledger.look(|desk| {
@@ -236,6 +240,7 @@ impl Archive for Service {
             free: self.space.free_bytes(),
             medium: self.medium.into(),
             served: self.mount().map_or(0, FuseMount::count) as u64,
+            rebuilding: self.catalogue.rebuilding(),
         }
     }
     fn published_checkpoint(&self) -> String {

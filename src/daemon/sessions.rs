@@ -2,8 +2,10 @@
 //!
 //! A session ends by whoever takes it out of the table first; that one cuts the descriptor, records the final account and
 //! tells the owner. While the ledger is closed the descriptor is cut at once and the account recorded when it opens again
-//! (invariant 3). Must never let a session run on that has no entry to end it.
+//! (invariant 3). Whatever the disk does, an end waits for it only before a key is destroyed. Must never let a session run on that has no entry to end it.
 
+mod limits;
+mod reconsider;
 mod table;
 
 pub use table::{End, Live, Sessions};
@@ -16,7 +18,7 @@ use super::service::Service;
 use crate::core::event::{Detail, Draft, Event, Nothing, Outcome, Searched, StoreDamaged, Subject, Who};
 use crate::core::ids::SessionId;
 use crate::core::policy::{Decision, Denial, DenialKind, Target, Verb};
-use crate::core::refusal::Refusal;
+use crate::core::refusal::{Refusal, RefusalKind};
 use crate::shell::bus::archive::SessionInfo;
 use crate::shell::bus::interfaces::{SessionInterface, announce_end, session_path};
 use crate::shell::fuse::{self, FuseEvent};
@@ -62,13 +64,18 @@ impl Service {
         }
     }
 
-    /// Ends the sessions whose time has passed. Their descriptors fail by themselves, at the instant.
+    /// Ends the sessions whose time has passed. A read that begins later fails by itself; one that waits for the disk is
+    /// answered here.
     pub(super) async fn follow_expiry(self: Arc<Self>) {
-        let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
+        /// Clocks may jump, and a session may begin meanwhile that ends sooner.
+        const AT_LEAST_MICROS: u64 = 1_000_000;
         loop {
-            tick.tick().await;
             let now = self.clock.now();
             self.end_sessions(self.sessions.which(|live| live.is_over(&now)), End::Expired).await;
+            let now = self.clock.now();
+            let next = self.sessions.table().values().map(|live| live.left_micros(&now)).min();
+            let wait = next.unwrap_or(AT_LEAST_MICROS).clamp(1000, AT_LEAST_MICROS);
+            tokio::time::sleep(std::time::Duration::from_micros(wait)).await;
         }
     }
 
@@ -80,7 +87,7 @@ impl Service {
             mount.stop(&id);
         }
         let Some(live) = self.sessions.take(&id) else { return };
-        let usage = self.cut(id).await;
+        let usage = self.cut(id, end).await;
         if matches!(*self.ledger.availability().borrow(), Availability::Closed(_)) {
             self.sessions.owed().push((id, live.clone(), usage));
         } else {
@@ -111,9 +118,20 @@ impl Service {
         tokio::spawn(async move { service.end_session(id, end).await });
     }
 
-    async fn cut(self: &Arc<Self>, id: SessionId) -> fuse::Usage {
+    async fn cut(self: &Arc<Self>, id: SessionId, end: End) -> fuse::Usage {
+        /// A disk that stands still longer keeps the key in memory, and no purge waiting.
+        const PURGE_WAITS: std::time::Duration = std::time::Duration::from_secs(2);
         let service = self.clone();
-        let cut = tokio::task::spawn_blocking(move || service.mount().and_then(|mount| mount.revoke(&id)));
+        let cut = tokio::task::spawn_blocking(move || {
+            let mount = service.mount()?;
+            let usage = mount.revoke(&id);
+            if end == End::Purged && !mount.wait_settled(&id, PURGE_WAITS) {
+                log::warn!(
+                    "a read of session {id} still waits for the disk while its recording is destroyed"
+                );
+            }
+            usage
+        });
         cut.await.ok().flatten().unwrap_or_default()
     }
 
@@ -127,8 +145,16 @@ impl Service {
             let who = Who { uid: live.owner_uid, ..Who::default() };
             draft = draft.with_detail(Detail { executables, ..Detail::by(who) });
         }
-        match self.ledger.record(move |_| Ok(Proposal::new(draft, ()))).await {
+        let recorded = self.ledger.record(move |desk| {
+            // The stop, or a ledger that was mended, may have ended it: once is enough.
+            match desk.state.sessions().contains_key(&id) {
+                true => Ok(Proposal::new(draft, ())),
+                false => Err(gone()),
+            }
+        });
+        match recorded.await {
             Ok(recorded) => log::info!(entry = recorded.entry(); "session {id} ended: {}", end.as_str()),
+            Err(refusal) if refusal.kind == RefusalKind::Conflict => {}
             Err(_) => self.sessions.owed().push((id, live.clone(), usage.clone())),
         }
         if let Some(mount) = self.mount() {
@@ -162,7 +188,7 @@ impl Service {
     }
 
     /// Records the ends that could not be recorded when they came.
-    async fn record_owed(&self) {
+    pub(super) async fn record_owed(&self) {
         let owed = std::mem::take(&mut *self.sessions.owed());
         for (id, live, usage) in owed {
             match self.ledger.look(move |desk| desk.state.sessions().contains_key(&id)).await {
@@ -279,6 +305,7 @@ impl Service {
             match event {
                 FuseEvent::LastRelease(id) => self.end_soon(id, End::Released),
                 FuseEvent::Expired(id) => self.end_soon(id, End::Expired),
+                FuseEvent::OverLimit(id) => self.end_soon(id, End::LimitReached),
                 FuseEvent::ForeignAccess { session, uid, pid, executable } => {
                     let exe = executable.map(|path| path.to_string_lossy().into_owned());
                     self.record_foreign(session, uid, pid, exe).await;
@@ -331,9 +358,9 @@ fn asked_for_session() -> Event {
 }
 
 fn not_found() -> Refusal {
-    Refusal::new(crate::core::refusal::RefusalKind::NotFound, "There is no such session, or it has ended.")
+    Refusal::new(RefusalKind::NotFound, "There is no such session, or it has ended.")
 }
 
 fn gone() -> Refusal {
-    Refusal::new(crate::core::refusal::RefusalKind::Conflict, "The session has ended.")
+    Refusal::new(RefusalKind::Conflict, "The session has ended.")
 }

@@ -147,6 +147,7 @@ impl Archive {
             recording,
             source,
             request: games().asks(Verb::View, target, "incident".parse().ok()),
+            rule: "views".parse().unwrap(),
             owner_uid: 5,
             bus_name: ":1.1".into(),
             opened,

@@ -52,19 +52,19 @@ type Findings = Vec<(Code, String)>;
 
 impl Conduct {
     /// Takes in entry `seq`, the next one, and reports what it breaks.
-    pub fn judge(&mut self, seq: u64, record: Result<Record, EventError>, report: &mut Report) {
-        let mut record = match record {
+    pub fn judge(&mut self, seq: u64, record: Result<&mut Record, &mut EventError>, report: &mut Report) {
+        let record = match record {
             Ok(record) => record,
             Err(error) => {
                 self.statistics.unknown_events += 1;
-                report.add(Code::EventUnknown, seq, sentence(&error));
+                report.add(Code::EventUnknown, seq, sentence(error));
                 return;
             }
         };
         // After a violation the state counts one entry less than the ledger.
         record.seq = self.state.size();
-        self.statistics.add(&record, seq);
-        let seen = Seen { seq, record: &record, state: &self.state };
+        self.statistics.add(record, seq);
+        let seen = Seen { seq, record, state: &self.state };
         let mut found = Findings::new();
         judge_outcome(&seen, &mut found);
         self.service.judge(&seen, &mut self.statistics, &mut found);
@@ -74,7 +74,7 @@ impl Conduct {
         self.sources.judge_subject(&seen, &mut found);
         self.sessions.judge(&seen, &mut self.statistics, &mut found);
         self.retention.judge(&seen, &mut self.statistics, &mut found);
-        if let Err(violation) = self.state.apply(&record) {
+        if let Err(violation) = self.state.apply(record) {
             // What else the watchers think of an event that did not happen is noise.
             found.truncate(of_every_entry);
             report.add(code(violation.rule), seq, format!("{}: {}", violation.event, violation.sentence));

@@ -92,11 +92,11 @@ impl Walk {
         }
     }
 
-    fn sound_bundle(&mut self, bundle: &Bundle, facts: Facts) -> Result<bool, Failure> {
+    fn sound_bundle(&mut self, bundle: &Bundle, mut facts: Facts) -> Result<bool, Failure> {
         self.note_tile(bundle);
         let done = self.details.take(bundle.first, &bundle.details, facts.account.as_ref(), &mut self.report);
         let root = facts.root.filter(|_| !self.checkpoints.any_within(bundle.first, bundle.first + FULL_U64));
-        for ((seq, fact), place) in (bundle.first..).zip(facts.entries).zip(0..) {
+        for ((seq, fact), place) in (bundle.first..).zip(&mut facts.entries).zip(0..) {
             self.judge_time(seq, fact.clocks);
             if !done {
                 self.details.check(seq, fact.detail, &mut self.report);
@@ -106,7 +106,7 @@ impl Walk {
                 if let Some(entry) = &fact.announces {
                     self.note_keys(entry);
                 }
-                self.judge_conduct(seq, fact.record, fact.detail, bundle);
+                self.judge_conduct(seq, fact.record.as_mut(), fact.detail, bundle);
             }
             if let (None, Some((_, leaf))) = (root, bundle.entry(place)) {
                 self.advance(leaf)?;
@@ -246,13 +246,13 @@ impl Walk {
         }
         self.note_keys(&entry);
         let commitment = entry.detail;
-        self.judge_conduct(seq, Record::of(entry), commitment, bundle);
+        self.judge_conduct(seq, Record::of(entry).as_mut(), commitment, bundle);
     }
 
     fn judge_conduct(
         &mut self,
         seq: u64,
-        record: Result<Record, EventError>,
+        record: Result<&mut Record, &mut EventError>,
         commitment: Option<Hash>,
         bundle: &Bundle,
     ) {

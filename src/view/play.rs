@@ -64,6 +64,7 @@ fn why_ended(why: &str) -> Option<String> {
         "purged" => "the recording was destroyed",
         "restricted" => "a hold restricts the recording",
         "policy-changed" => "the policy does not allow it any more",
+        "limit-reached" => "the bytes that a day allows were read",
         "service-stopped" => "the service stopped",
         "ledger-unavailable" => "the service cannot write its ledger",
         other => return Some(terminal::clean(other)),

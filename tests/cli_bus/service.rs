@@ -242,6 +242,9 @@ impl Archive for Fake {
     async fn reload(&self, _: Caller) -> Answer<()> {
         Err(Refusal::invalid("policy.toml:3: unknown key \"colour\"."))
     }
+    async fn rebuild_index(&self, _: Caller) -> Answer<()> {
+        Ok(())
+    }
     async fn status(&self) -> Status {
         Status { state: "closed".into(), why: "The disk is full.".into(), entries: 3, ..Status::default() }
     }

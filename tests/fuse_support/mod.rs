@@ -73,9 +73,12 @@ impl Control {
         self.moved.notify_all();
     }
     pub fn wait_for_reader(&self) {
+        self.wait_for_readers(1);
+    }
+    pub fn wait_for_readers(&self, count: u32) {
         let gate = self.gate.lock().unwrap();
-        let (_gate, late) = self.moved.wait_timeout_while(gate, SOON, |gate| gate.waiting == 0).unwrap();
-        assert!(!late.timed_out(), "no reader came");
+        let (_gate, late) = self.moved.wait_timeout_while(gate, SOON, |gate| gate.waiting < count).unwrap();
+        assert!(!late.timed_out(), "only few readers came");
     }
     fn pass(&self) {
         let mut gate = self.gate.lock().unwrap();

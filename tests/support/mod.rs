@@ -14,6 +14,7 @@
 
 pub mod disk;
 pub mod durable;
+pub mod slow;
 pub mod stage;
 pub mod user;
 
@@ -182,6 +183,29 @@ impl House {
         let ended = until("the daemon stops", || daemon.try_wait().unwrap());
         assert!(ended.success(), "it ended with {ended}:\n{}", self.log());
         self.verify();
+    }
+
+    /// Waits until the daemon, told to end, has ended in order, and checks the ledger that it leaves.
+    pub fn stopped(&mut self) {
+        self.ended();
+        self.verify();
+    }
+
+    /// Waits until the daemon, told to end, has ended in order.
+    pub fn ended(&mut self) {
+        let mut daemon = self.daemon.take().expect("it runs");
+        let ended = until("the daemon stops", || daemon.try_wait().unwrap());
+        assert!(ended.success(), "it ended with {ended}:\n{}", self.log());
+    }
+
+    /// Ends the bus; the daemon must end by itself, with an error. Its exit code.
+    pub fn lose_bus(&mut self) -> Option<i32> {
+        self.bus.kill().unwrap();
+        self.bus.wait().unwrap();
+        let mut daemon = self.daemon.take().expect("it runs");
+        let ended = until("the daemon ends without a bus", || daemon.try_wait().unwrap());
+        self.verify();
+        ended.code()
     }
 
     /// Ends the daemon as a power cut would (SIGKILL).

@@ -4,6 +4,7 @@
 //! not pass over what it does not understand. Integers stay below 2^53.
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::core::ids::{ClassId, Digest, HoldId, Kind, PurposeId, ZoneId};
 use crate::core::ledger::hash::Hash;
@@ -173,8 +174,8 @@ data! {
     }
     /// `access.searched`.
     Searched {
-        /// `search`, `describe`, `details`, `plan` or `session`.
-        what: String,
+        /// `search`, `describe`, `details`, `plan`, `session`, or `index` (the catalogue was rebuilt).
+        what: SmolStr,
         /// Sources searched; empty when one recording was asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         sources: Vec<crate::core::ids::SourceId>,
@@ -188,7 +189,7 @@ data! {
     /// `access.opened`.
     Opened {
         /// `seek` or `stream`.
-        mode: String,
+        mode: SmolStr,
         /// The session ends then at the latest. Absent when refused.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,

@@ -41,7 +41,7 @@ pub enum DenialKind {
     InvalidArgument(&'static str),
     /// `Conflict`: something else happens to the same recording at this moment.
     Conflict,
-    /// `LimitReached`: the caller has too much open.
+    /// `LimitReached`: the caller has too much open, or a limit of his grant is reached.
     LimitReached,
 }
 
@@ -61,6 +61,9 @@ impl Denial {
                 "Correct the request and repeat it."
             }
             DenialKind::Conflict => "Repeat the request if it still makes sense.",
+            DenialKind::LimitReached if self.rule.as_str() == "builtin.limit" => {
+                "Ask again tomorrow, or ask the controller for more."
+            }
             DenialKind::LimitReached => "Close a session, then repeat the request.",
             DenialKind::Denied => match self.rule.as_str() {
                 "builtin.root" | "builtin.login-uid" => "Log in under your own name.",

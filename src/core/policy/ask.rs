@@ -22,6 +22,8 @@ pub(super) struct Ask<'a> {
     pub(super) house: &'a House,
     pub(super) user: &'a UserName,
     pub(super) now: Timestamp,
+    /// When the session that is asked for begins: now, or when it began.
+    pub(super) begins: Timestamp,
 }
 
 /// A question: may the caller do this, there, for that reason?
@@ -117,11 +119,20 @@ impl<'a> Ask<'a> {
         question: Question<'a>,
         until: Option<Timestamp>,
     ) -> Option<(&'a RuleId, Timestamp)> {
-        let mut best: Option<(&RuleId, Timestamp)> = None;
-        for (id, grant) in self.grants(question) {
+        self.best_of(self.grants(question), until).map(|(id, _, end)| (id, end))
+    }
+
+    /// The same among some grants.
+    pub(super) fn best_of(
+        self,
+        grants: impl Iterator<Item = (&'a RuleId, &'a Grant)>,
+        until: Option<Timestamp>,
+    ) -> Option<(&'a RuleId, &'a Grant, Timestamp)> {
+        let mut best: Option<(&RuleId, &Grant, Timestamp)> = None;
+        for (id, grant) in grants {
             let end = self.session_end(grant, until);
-            if best.is_none_or(|(_, longest)| end > longest) {
-                best = Some((id, end));
+            if best.is_none_or(|(_, _, longest)| end > longest) {
+                best = Some((id, grant, end));
             }
         }
         best
@@ -132,7 +143,7 @@ impl<'a> Ask<'a> {
         let periods = [Some(&self.house.session_max), grant.max_session.as_ref()];
         // A period that leads out of the calendar gives no time at all rather than no limit.
         let ends =
-            periods.into_iter().flatten().map(|period| self.now.checked_add(period).unwrap_or(self.now));
+            periods.into_iter().flatten().map(|period| self.begins.checked_add(period).unwrap_or(self.now));
         let last_day = grant.until.and_then(|date| end_of_day(date, &self.house.time_zone));
         ends.chain(last_day).chain(until).min().unwrap_or(self.now)
     }

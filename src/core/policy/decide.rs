@@ -8,9 +8,11 @@ use super::Policy;
 use super::answer::{Decision, Denial, DenialKind};
 use super::ask::{Ask, Question};
 use super::error::listed;
+use super::limits::{self, DayUse, Used, start_of_day};
 use super::names::{UserName, Verb};
 use super::refuse::{caller, refused};
 use super::request::{AccessRequest, House, Target};
+use super::rules::Grant;
 use crate::core::ids::{PurposeId, ReasonCode, RuleId, SourceId};
 use crate::core::time::Timestamp;
 
@@ -27,6 +29,7 @@ pub struct Permit {
     purpose: Option<PurposeId>,
     reason: Option<ReasonCode>,
     expires: Timestamp,
+    max_bytes_a_day: Option<u64>,
 }
 
 impl Permit {
@@ -62,6 +65,10 @@ impl Permit {
     pub const fn expires(&self) -> Timestamp {
         self.expires
     }
+    /// How many bytes the grant hands out in a day; absent: without limit.
+    pub const fn max_bytes_a_day(&self) -> Option<u64> {
+        self.max_bytes_a_day
+    }
 }
 
 /// Decides one request. The same arguments give the same answer.
@@ -69,21 +76,60 @@ impl Permit {
 /// A `Search` on one recording without a reason is `Describe`, which the bus gives none: it asks whether the caller
 /// may know of the recording at all. A `Search` on the service is allowed when some source can be searched for its
 /// reason; [`super::searchable_sources`] says which. Only `View` needs the case reference.
+///
+/// As if nothing had been opened today: [`decide_within`] knows better.
 pub fn decide(policy: &Policy, house: &House, request: &AccessRequest, now: Timestamp) -> Decision {
-    match permit(policy, house, request, now) {
-        Ok(permit) => Decision::Allow(permit),
-        Err(denial) => Decision::Deny(denial),
-    }
+    decide_within(policy, house, request, now, &|_, _| DayUse::default())
 }
 
-fn permit(policy: &Policy, house: &House, request: &AccessRequest, now: Timestamp) -> Result<Permit, Denial> {
+/// The same, within the limits that grants set for a day; `used` tells what the caller has used of each.
+pub fn decide_within(
+    policy: &Policy,
+    house: &House,
+    request: &AccessRequest,
+    now: Timestamp,
+    used: Used<'_>,
+) -> Decision {
+    let when = When { now, begins: now };
+    permit(policy, house, request, when, used).map_or_else(Decision::Deny, Decision::Allow)
+}
+
+/// Decides a session that runs once more, under a policy that may be another: whether it may go on, and until when, counted
+/// from when it was `opened`. What it has used of a limit by being opened does not speak against it. An end that lies in
+/// the past is an answer too: then it is over.
+pub fn reconsider(
+    policy: &Policy,
+    house: &House,
+    request: &AccessRequest,
+    opened: Timestamp,
+    now: Timestamp,
+) -> Decision {
+    let when = When { now, begins: opened };
+    permit(policy, house, request, when, &|_, _| DayUse::default())
+        .map_or_else(Decision::Deny, Decision::Allow)
+}
+
+/// When it is asked, and when the session begins.
+#[derive(Clone, Copy)]
+struct When {
+    now: Timestamp,
+    begins: Timestamp,
+}
+
+fn permit(
+    policy: &Policy,
+    house: &House,
+    request: &AccessRequest,
+    When { now, begins }: When,
+    used: Used<'_>,
+) -> Result<Permit, Denial> {
     let hide = |denial: Denial| match request.target {
         // Such a caller may search nothing, so a recording that exists answers like one that does not.
         Target::Recording { .. } => Denial { kind: DenialKind::NotKnown, ..denial },
         Target::Source(_) | Target::Service => denial,
     };
     let user = caller(house, &request.who).map_err(hide)?;
-    let case = Case { ask: Ask { policy, house, user, now }, request };
+    let case = Case { ask: Ask { policy, house, user, now, begins }, request, used };
     case.is_known()?;
     let (purpose, reason) = match (request.verb, &request.target) {
         (Verb::View, Target::Service) => return Err(case.invalid("recording", "view needs one recording")),
@@ -105,6 +151,7 @@ fn permit(policy: &Policy, house: &House, request: &AccessRequest, now: Timestam
 struct Case<'a> {
     ask: Ask<'a>,
     request: &'a AccessRequest,
+    used: Used<'a>,
 }
 
 impl<'a> Case<'a> {
@@ -194,7 +241,7 @@ impl<'a> Case<'a> {
         let question = self.question(Some(source), self.ask.known_by(source));
         let end = self.end()?;
         let (rule, expires) = self.ask.best_grant(question, end).ok_or_else(|| self.refused(question))?;
-        Ok(self.permit(rule, None, None, expires))
+        Ok(self.permit(rule, None, None, expires, None))
     }
 
     /// The last step: no deny, and a grant.
@@ -209,8 +256,24 @@ impl<'a> Case<'a> {
             return Err(self.refused(question));
         }
         let end = self.end()?;
-        let (rule, expires) = self.ask.best_grant(question, end).ok_or_else(|| self.refused(question))?;
-        Ok(self.permit(rule, purpose, reason, expires))
+        let left = self.ask.grants(question).filter(|(id, grant)| self.exceeded(id, grant).is_none());
+        if let Some((rule, grant, expires)) = self.ask.best_of(left, end) {
+            return Ok(self.permit(rule, purpose, reason, expires, grant.max_bytes_a_day));
+        }
+        let reached = self.ask.grants(question).find_map(|(id, grant)| Some((id, self.exceeded(id, grant)?)));
+        Err(reached.map_or_else(|| self.refused(question), |(id, why)| limits::refused(id, &why)))
+    }
+
+    /// Which limit of a grant is reached. Only opening has some.
+    fn exceeded(&self, id: &RuleId, grant: &Grant) -> Option<String> {
+        let limited = grant.max_recordings_a_day.is_some() || grant.max_bytes_a_day.is_some();
+        match (&self.request.target, self.request.verb) {
+            (Target::Recording { id: recording, .. }, Verb::View) if limited => {
+                let since = start_of_day(self.ask.now, &self.ask.house.time_zone);
+                limits::exceeded(grant, recording, &(self.used)(id, since))
+            }
+            _ => None,
+        }
     }
 
     fn end(&self) -> Result<Option<Timestamp>, Denial> {
@@ -226,6 +289,7 @@ impl<'a> Case<'a> {
         purpose: Option<&PurposeId>,
         reason: Option<&ReasonCode>,
         expires: Timestamp,
+        max_bytes_a_day: Option<u64>,
     ) -> Permit {
         Permit {
             verb: self.request.verb,
@@ -236,6 +300,7 @@ impl<'a> Case<'a> {
             purpose: purpose.cloned(),
             reason: reason.cloned(),
             expires,
+            max_bytes_a_day,
         }
     }
 

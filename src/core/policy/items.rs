@@ -116,9 +116,22 @@ fn grant(fields: &mut Fields<'_, '_>, sections: &Sections<'_>) -> Option<Grant> 
     let sources = fields.references("sources", ("source", "sources"), &sections.sources);
     let reasons = fields.references("reasons", ("reason", "reasons"), &sections.reasons);
     let max_session = fields.period("max_session");
+    let max_recordings_a_day = fields.count("max_recordings_a_day");
+    let max_bytes_a_day = fields.count("max_bytes_a_day");
     let pipe = fields.flag("pipe");
     let until = fields.date("until");
-    Some(Grant { user: user?, role: role?, sources, reasons, max_session, pipe, until })
+    let (user, role) = (user?, role?);
+    Some(Grant {
+        user,
+        role,
+        sources,
+        reasons,
+        max_session,
+        max_recordings_a_day,
+        max_bytes_a_day,
+        pipe,
+        until,
+    })
 }
 
 fn deny(fields: &mut Fields<'_, '_>, sections: &Sections<'_>) -> Option<Deny> {

@@ -77,6 +77,7 @@ impl<'a> Lint<'a> {
             let sentences = [
                 self.duration(id, &placed.value),
                 self.limits_that_exclude(id, &placed.value),
+                self.limits_of_nothing(id, &placed.value),
                 self.reasons_without_purpose(id, &placed.value),
                 self.blind(id, &placed.value),
             ];
@@ -114,6 +115,19 @@ impl<'a> Lint<'a> {
         (!never.is_empty()).then(|| {
             format!("grant {id} limits {dimension}, so it never allows {verbs}: give that by another grant")
         })
+    }
+
+    /// Duration, number and bytes are limits of opening.
+    fn limits_of_nothing(&self, id: &RuleId, grant: &Grant) -> Option<String> {
+        let limits = [
+            ("max_session", grant.max_session.is_some()),
+            ("max_recordings_a_day", grant.max_recordings_a_day.is_some()),
+            ("max_bytes_a_day", grant.max_bytes_a_day.is_some()),
+        ];
+        let set: Vec<&str> = limits.into_iter().filter(|(_, set)| *set).map(|(key, _)| key).collect();
+        let views = self.verbs(grant).contains(&Verb::View);
+        (!views && !set.is_empty())
+            .then(|| format!("grant {id} lets nobody view, so {} limits nothing: take it out", listed(&set)))
     }
 
     fn reasons_without_purpose(&self, id: &RuleId, grant: &Grant) -> Option<String> {

@@ -213,6 +213,19 @@ impl<'d, 'e> Fields<'d, 'e> {
         })
     }
 
+    /// A whole number from 1 to 2^53 - 1.
+    pub(super) fn count(&mut self, key: &'static str) -> Option<u64> {
+        let value = self.get(key)?;
+        let number = value.get_ref().as_integer().filter(|number| number.radix() == 10);
+        let number = number.and_then(|number| number.as_str().parse::<u64>().ok());
+        let number = number.filter(|number| (1..1 << 53).contains(number));
+        if number.is_none() {
+            let hint = "must be a whole number from 1 on, without quotes,";
+            self.wrong(Some(&value.span()), format_args!("{key} {hint}"));
+        }
+        number
+    }
+
     /// A local date, without time.
     pub(super) fn date(&mut self, key: &'static str) -> Option<Date> {
         let value = self.get(key)?;

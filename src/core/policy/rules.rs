@@ -88,6 +88,10 @@ pub struct Grant {
     pub reasons: Option<BTreeSet<ReasonCode>>,
     /// No session lasts longer than this.
     pub max_session: Option<Period>,
+    /// No more different recordings are opened in a local day; never 0.
+    pub max_recordings_a_day: Option<u64>,
+    /// No more bytes are handed out in a local day; never 0. A session counts for the day it began on.
+    pub max_bytes_a_day: Option<u64>,
     /// Whether a pipe may be given where there is no FUSE device.
     pub pipe: bool,
     /// The last day on which it holds, local time.

@@ -22,7 +22,7 @@ pub fn searchable_sources(
     now: Timestamp,
 ) -> BTreeMap<SourceId, RuleId> {
     let Ok(user) = caller(house, who) else { return BTreeMap::new() };
-    let ask = Ask { policy, house, user, now };
+    let ask = Ask { policy, house, user, now, begins: now };
     let rule = |source: &SourceId| {
         let question = Question { verb: Verb::Search, source: Some(source), reason: Some(reason) };
         let left = policy.serves(source, reason) && ask.allowed(question);
@@ -68,7 +68,7 @@ pub fn may(
     verb: Verb,
     now: Timestamp,
 ) -> Result<Scope, Denial> {
-    let ask = Ask { policy, house, user: caller(house, who)?, now };
+    let ask = Ask { policy, house, user: caller(house, who)?, now, begins: now };
     let question = |source| Question { verb, source, reason: None };
     let general = ask.grants(question(None)).next().map(|(rule, _)| rule);
     if !verb.takes_source() {

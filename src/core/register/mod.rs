@@ -2,3 +2,4 @@
 
 pub mod heartbeat;
 pub mod holds;
+pub mod uses;

@@ -3,10 +3,11 @@
 use super::violation::{Contradiction, Violation};
 use super::{OpenSession, Recording, State};
 use crate::core::event::{
-    DetailsDestroyed, Event, HoldPlaced, Opened, Outcome, PurgePlanned, Record, Sealed, Subject,
+    DetailsDestroyed, Event, HoldPlaced, Opened, Outcome, PurgePlanned, Record, Sealed, Subject, Usage,
 };
 use crate::core::ids::{RecordingId, SessionId, SourceId};
 use crate::core::register::holds::Hold;
+use crate::core::register::uses::Use;
 use crate::core::retention::LastSeen;
 use crate::core::time::Timestamp;
 
@@ -33,7 +34,7 @@ impl State {
             Event::LedgerCreated(_) => Ok(()),
             _ if record.seq == 0 => Err(Contradiction::OutOfPlace("the first entry is not ledger.created")),
             // A session that could not begin after its grant ends with outcome failed: it ends all the same.
-            Event::AccessClosed(_) => self.end_session(subject),
+            Event::AccessClosed(usage) => self.end_session(subject, Some(usage)),
             _ if !took_effect => Ok(()),
             Event::LedgerStarted(_) => self.set(|state| state.running = true),
             Event::LedgerStopped(_) => self.set(|state| state.running = false),
@@ -61,10 +62,14 @@ impl State {
             }
             Event::RecordingSealed(sealed) => self.seal(record.time, subject, sealed),
             Event::AccessOpened(opened) => self.open(record, subject, opened),
-            Event::AccessProgress(_) => self.session(subject).map(|_| ()),
-            Event::AccessInterrupted(_) | Event::AccessRevoked(_) | Event::AccessExpired(_) => {
-                self.end_session(subject)
+            Event::AccessProgress(usage) => {
+                let id = self.session(subject)?;
+                self.set(|state| state.note_bytes(&id, Some(usage)))
             }
+            Event::AccessRevoked(usage) | Event::AccessExpired(usage) => {
+                self.end_session(subject, Some(usage))
+            }
+            Event::AccessInterrupted(_) => self.end_session(subject, None),
             Event::HoldPlaced(placed) => self.place_hold(record.seq, subject, placed),
             Event::HoldLifted(lifted) => match self.holds.lift(&lifted.hold) {
                 Some(_) => Ok(()),
@@ -95,7 +100,7 @@ impl State {
 
     fn seal(&mut self, time: Timestamp, subject: &Subject, sealed: &Sealed) -> Step {
         let id = *needed(&subject.recording, "recording")?;
-        let source = needed(&subject.source, "source")?.clone();
+        let source = needed(&subject.source, "source")?;
         if self.recordings.contains_key(&id) {
             return Err(Contradiction::SealedTwice(id));
         }
@@ -105,21 +110,21 @@ impl State {
         self.due.insert((sealed.latest, id));
         self.recordings.insert(
             id,
-            Recording {
-                source,
+            Box::new(Recording {
+                source: source.shared(&mut self.texts),
                 kind: sealed.kind,
                 start: sealed.start,
                 end: sealed.end,
                 sealed: time,
                 bytes: sealed.bytes,
                 sha256: sealed.sha256,
-                media: sealed.media.as_str().into(),
-                class: sealed.class.clone(),
+                media: self.texts.shared(&sealed.media),
+                class: sealed.class.shared(&mut self.texts),
                 earliest: sealed.earliest,
                 latest: sealed.latest,
                 spool: sealed.spool.clone().map(Box::new),
                 purging: false,
-            },
+            }),
         );
         Ok(())
     }
@@ -132,6 +137,11 @@ impl State {
             return Err(Contradiction::SessionTwice(id));
         }
         let opened = record.time;
+        let from = opened.saturating_add_micros(-USES_MICROS);
+        while self.uses.first_key_value().is_some_and(|(_, first)| first.opened < from) {
+            self.uses.pop_first();
+        }
+        self.uses.insert(record.seq, Use { recording, opened, bytes: 0 });
         self.sessions
             .insert(id, OpenSession { recording, source, granted_by_entry: record.seq, opened, until });
         Ok(())
@@ -142,10 +152,19 @@ impl State {
         if self.sessions.contains_key(&id) { Ok(id) } else { Err(Contradiction::SessionWithoutGrant(id)) }
     }
 
-    fn end_session(&mut self, subject: &Subject) -> Step {
+    fn end_session(&mut self, subject: &Subject, usage: Option<&Usage>) -> Step {
         let id = self.session(subject)?;
+        self.note_bytes(&id, usage);
         self.sessions.remove(&id);
         Ok(())
+    }
+
+    /// What a running session has read. Without an account the whole recording counts as seen.
+    fn note_bytes(&mut self, id: &SessionId, usage: Option<&Usage>) {
+        let Some(session) = self.sessions.get(id) else { return };
+        let Some(found) = self.uses.get_mut(&session.granted_by_entry) else { return };
+        let whole = || self.recordings.get(&session.recording).map_or(0, |recording| recording.bytes);
+        found.bytes = found.bytes.max(usage.map_or_else(whole, |usage| usage.bytes));
     }
 
     fn place_hold(&mut self, seq: u64, subject: &Subject, placed: &HoldPlaced) -> Step {
@@ -237,5 +256,7 @@ fn needed<'a, T>(column: &'a Option<T>, name: &'static str) -> Result<&'a T, Con
     column.as_ref().ok_or(Contradiction::Missing(name))
 }
 
+/// How long an opening is remembered: a local day has 25 hours at most, and a little more for zones that jump.
+const USES_MICROS: i64 = 26 * 3600 * 1_000_000;
 const MICROS_PER_DAY: i64 = 24 * 3600 * 1_000_000;
 const OUT_OF_ORDER: &str = "the entry is out of order";

@@ -14,10 +14,12 @@ pub use details::{DestroyedDetails, DetailKey};
 pub use violation::{Rule, Violation};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::core::event::{LedgerRestored, SourceFacts, SpoolFile};
-use crate::core::ids::{ClassId, Digest, Kind, RecordingId, SessionId, SourceId};
+use crate::core::ids::{ClassId, Digest, Kind, RecordingId, SessionId, SharedTexts, SourceId};
 use crate::core::register::holds::Holds;
+use crate::core::register::uses::Uses;
 use crate::core::retention::LastSeen;
 use crate::core::time::Timestamp;
 
@@ -39,7 +41,7 @@ pub struct Recording {
     /// SHA-256 of the original bytes.
     pub sha256: Digest,
     /// Media type.
-    pub media: Box<str>,
+    pub media: Arc<str>,
     /// Its retention class.
     pub class: ClassId,
     /// Not purged before.
@@ -76,15 +78,18 @@ pub struct State {
     clock_suspect: bool,
     policy: Option<(Digest, u64)>,
     sources: BTreeMap<SourceId, Option<SourceFacts>>,
-    recordings: HashMap<RecordingId, Recording>,
+    // Boxed: the table grows by doubling, and would move and hold free twice what the recordings need.
+    recordings: HashMap<RecordingId, Box<Recording>>,
     due: BTreeSet<(Timestamp, RecordingId)>,
     spooled: HashMap<(u64, u64), RecordingId>,
     purging: BTreeSet<RecordingId>,
     holds: Holds,
     sessions: BTreeMap<SessionId, OpenSession>,
+    uses: Uses,
     purges_by_day: BTreeMap<i64, u64>,
     details: DestroyedDetails,
     restored: Option<LedgerRestored>,
+    texts: SharedTexts,
 }
 
 impl State {
@@ -122,11 +127,11 @@ impl State {
     }
     /// A recording in the archive.
     pub fn recording(&self, id: &RecordingId) -> Option<&Recording> {
-        self.recordings.get(id)
+        self.recordings.get(id).map(Box::as_ref)
     }
     /// All recordings in the archive, in no order.
     pub fn recordings(&self) -> impl Iterator<Item = (&RecordingId, &Recording)> {
-        self.recordings.iter()
+        self.recordings.iter().map(|(id, recording)| (id, recording.as_ref()))
     }
     /// How many recordings are in the archive.
     pub fn recording_count(&self) -> usize {
@@ -153,6 +158,10 @@ impl State {
     /// The sessions that run.
     pub fn sessions(&self) -> &BTreeMap<SessionId, OpenSession> {
         &self.sessions
+    }
+    /// The openings of the last day and a little more, with the bytes that entries account for.
+    pub fn uses(&self) -> &Uses {
+        &self.uses
     }
     /// The last time that the ledger was put back from a backup.
     pub fn restored(&self) -> Option<&LedgerRestored> {

@@ -261,3 +261,36 @@ fn what_was_refused_or_failed_changes_nothing_but_the_count() {
         }
     }
 }
+
+#[test]
+fn openings_and_their_bytes_are_remembered_for_a_day_and_without_an_account_count_whole() {
+    let usage = |seq, session, bytes| {
+        let mut record = record(seq, 1, Act::Close { session, failed: false });
+        record.event =
+            Event::AccessClosed(Usage { why: String::new(), bytes, ranges: vec![], duration_us: 0 });
+        record
+    };
+    let mut state = created();
+    state.apply(&record(1, 1, Act::Seal)).unwrap();
+    for session in 0..3_u8 {
+        state.apply(&record(2 + u64::from(session), 1, Act::Open { session, granted: true })).unwrap();
+    }
+    let mut progress = usage(5, 0, 70);
+    let Event::AccessClosed(read) = progress.event else { unreachable!() };
+    progress.event = Event::AccessProgress(read);
+    state.apply(&progress).unwrap();
+    state.apply(&usage(6, 1, 30)).unwrap();
+    state.apply(&record(7, 1, Act::Interrupt { session: 2 })).unwrap();
+    let bytes = |state: &State| state.uses().values().map(|it| it.bytes).collect::<Vec<_>>();
+    // The recording has one byte.
+    assert_eq!(bytes(&state), [70, 30, 1]);
+    let later = |hours: i64| now().saturating_add_micros(hours * 3_600_000_000);
+    let open = |seq, session| record(seq, 1, Act::Open { session, granted: true });
+    state.apply(&Record { time: later(25), ..open(8, 5) }).unwrap();
+    assert_eq!(bytes(&state).len(), 4);
+    state.apply(&Record { time: later(27), ..open(9, 6) }).unwrap();
+    assert_eq!(state.uses().keys().copied().collect::<Vec<_>>(), [8, 9]);
+    // What still runs ends as it must, remembered or not.
+    state.apply(&usage(10, 0, 90)).unwrap();
+    assert_eq!(state.uses().len(), 2);
+}

@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use super::writer::{Desk, Writer};
-use crate::core::event::{Draft, Event, Place, Record};
+use crate::core::event::{Draft, Event, Outcome, Place, Record};
 use crate::core::ledger::hash::{Hash, detail_commitment, leaf_hash};
 use crate::core::ledger::tail::FrameKind;
 use crate::core::refusal::Refusal;
+use crate::core::register::uses::holder;
 use crate::core::time::Moment;
 use crate::shell::entropy;
 
@@ -91,6 +92,13 @@ impl Staging<'_> {
         let (entry, record) = draft.at(&place, commitment)?;
         let line = entry.to_line()?;
         writer.state.apply(&record)?;
+        if matches!((&record.event, record.outcome), (Event::AccessOpened(_), Outcome::Granted)) {
+            writer.holders.forget(writer.state.uses());
+            match draft.detail.as_ref().and_then(holder) {
+                Some((uid, rule)) => writer.holders.note(seq, uid, rule),
+                None => writer.holders.note_unknown(seq),
+            }
+        }
         let leaf = leaf_hash(&line);
         writer.frontier.push(leaf);
         writer.prev = leaf;

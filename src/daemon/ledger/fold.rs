@@ -2,17 +2,19 @@
 //!
 //! Must never change a file: what contradicts itself is named by file and entry, and left as it is (invariant 10).
 
+use super::ahead::{Bundle, Parsed, each_bundle};
 use super::batch::Stored;
 use super::open::OpenError;
 use super::writer::BUNDLE;
 use crate::core::event::{EventError, Record};
-use crate::core::ledger::entry::{Entry, EntryError};
+use crate::core::ledger::entry::EntryError;
 use crate::core::ledger::epoch::{EpochError, EpochKeys};
-use crate::core::ledger::hash::{Hash, empty_hash, leaf_hash};
+use crate::core::ledger::hash::{Hash, empty_hash};
 use crate::core::ledger::note::VerifierKey;
 use crate::core::ledger::tail::{self, TailHeader};
-use crate::core::ledger::tile::{MAX_BUNDLE_BYTES, TileError, entries_path, parse_bundle};
+use crate::core::ledger::tile::{TileError, entries_path};
 use crate::core::ledger::tree::Frontier;
+use crate::core::retention::DetailFacts;
 use crate::core::state::{State, Violation};
 use crate::shell::disk::ledger_files::LedgerDir;
 
@@ -45,6 +47,8 @@ pub enum BundleError {
 /// What the entries read so far make.
 pub(super) struct Fold {
     pub(super) state: State,
+    /// The details that are there.
+    pub(super) details: DetailFacts,
     pub(super) frontier: Frontier,
     pub(super) prev: Hash,
     pub(super) epochs: EpochKeys,
@@ -75,6 +79,7 @@ impl Fold {
     ) -> Self {
         let mut fold = Self {
             state: State::default(),
+            details: DetailFacts::default(),
             frontier: Frontier::new(),
             prev: empty_hash(),
             epochs: EpochKeys::new(log_key),
@@ -87,21 +92,51 @@ impl Fold {
         fold
     }
 
-    fn entry(&mut self, line: &[u8]) -> Result<(), BundleError> {
-        let entry = Entry::parse(line)?;
-        if entry.prev != self.prev || entry.seq != self.frontier.size() {
+    /// What rests on the entries before. The tree is the caller's.
+    fn follow(&mut self, entry: Parsed) -> Result<(), BundleError> {
+        if entry.prev != self.prev || entry.record.seq != self.state.size() {
             return Err(BundleError::Chain);
         }
-        self.epochs.note_entry(&entry)?;
-        let record = Record::from_entry(&entry)?;
-        self.state.apply(&record)?;
-        if let Some(behind) = &mut self.behind {
-            behind.push(record);
+        if let Some(about_keys) = &entry.about_keys {
+            self.epochs.note_entry(about_keys)?;
         }
-        self.prev = leaf_hash(line);
+        self.state.apply(&entry.record)?;
+        self.details.note(&entry.record, entry.detailed);
+        if let Some(behind) = &mut self.behind {
+            behind.push(entry.record);
+        }
+        self.prev = entry.leaf;
+        Ok(())
+    }
+
+    fn entry(&mut self, line: &[u8]) -> Result<(), BundleError> {
+        self.follow(Parsed::of(line)?)?;
         self.frontier.push(self.prev);
         self.reached();
         Ok(())
+    }
+
+    /// Folds a bundle. Where no root is wanted within it, its own root is all that the tree needs.
+    fn bundle(&mut self, bundle: Bundle) -> Result<(), (u64, BundleError)> {
+        let first = bundle.n * BUNDLE;
+        let within = |wanted: Option<(u64, Hash)>| {
+            wanted.is_some_and(|(at, _)| at > first && at < first.saturating_add(BUNDLE))
+        };
+        let whole = bundle.root.filter(|_| !within(self.second) && !within(self.catalogue));
+        for (entry, seq) in bundle.entries.into_iter().zip(first..) {
+            self.follow(entry).map_err(|error| (seq, error))?;
+            if whole.is_none() {
+                self.frontier.push(self.prev);
+                self.reached();
+            }
+        }
+        if let Some(root) = whole {
+            if !self.frontier.push_subtree(BUNDLE.trailing_zeros(), root) {
+                return Err((first, BundleError::Chain));
+            }
+            self.reached();
+        }
+        bundle.unread.map_or(Ok(()), Err)
     }
 
     /// Compares roots where one is wanted.
@@ -119,18 +154,10 @@ impl Fold {
 
     /// Folds the bundles that the header says are full.
     pub(super) fn bundles(&mut self, files: &LedgerDir, header: &TailHeader) -> Result<(), OpenError> {
-        for n in 0..header.base.size() / BUNDLE {
-            let file = entries_path(n, None);
-            let damaged = |entry, source| OpenError::Bundle { file: file.clone(), entry, source };
-            let bytes = files
-                .read(&file, MAX_BUNDLE_BYTES as u64)
-                .map_err(|error| OpenError::Io(files.path(&file), error))?
-                .ok_or_else(|| OpenError::Missing(file.clone()))?;
-            let lines = parse_bundle(&bytes).map_err(|error| damaged(n * BUNDLE, error.into()))?;
-            for (line, seq) in lines.into_iter().zip(n * BUNDLE..) {
-                self.entry(line).map_err(|source| damaged(seq, source))?;
-            }
-        }
+        each_bundle(files, header.base.size() / BUNDLE, |bundle| {
+            let file = entries_path(bundle.n, None);
+            self.bundle(bundle).map_err(|(entry, source)| OpenError::Bundle { file, entry, source })
+        })?;
         if header.base != self.frontier || header.prev != self.prev {
             let file = "tail".to_owned();
             return Err(OpenError::Bundle { file, entry: header.base.size(), source: BundleError::Base });

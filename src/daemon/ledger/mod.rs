@@ -4,6 +4,7 @@
 //! over the [`Desk`] that returns what to append and what to answer. The answer comes back only after the sync, as a
 //! `Recorded<T>`. Must never answer a proposal from anything but a durable, signed batch (invariants 1, 3).
 
+mod ahead;
 mod archive;
 mod batch;
 mod evidence;

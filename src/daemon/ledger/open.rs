@@ -27,7 +27,9 @@ use crate::core::ledger::tail::{self, TailError, TailHeader};
 use crate::core::ledger::tile::{MAX_BUNDLE_BYTES, entries_path};
 use crate::core::ledger::tree::Frontier;
 use crate::core::policy::{Flood, House, Policy};
+use crate::core::register::uses::Holders;
 use crate::core::state::State;
+use crate::core::retention::{DetailFacts, LastSeen};
 use crate::shell::clock::SystemClock;
 use crate::shell::crypt::Signer;
 use crate::shell::disk::ledger_files::LedgerDir;
@@ -61,8 +63,12 @@ pub struct Opened {
     pub ledger: Ledger,
     /// To read entries back.
     pub reader: Reader,
-    /// The state as the run before left it.
-    pub state: State,
+    /// When the run before wrote its last entry; `None` for a new ledger.
+    pub last: Option<LastSeen>,
+    /// Whether the run before ended without saying so.
+    pub after_crash: bool,
+    /// The details that are there.
+    pub details: DetailFacts,
     /// Entries the catalogue has not seen; `None` when it does not belong to this ledger or lies ahead of it.
     pub catalogue_behind: Option<Vec<Record>>,
     /// Whether the ledger was created just now.
@@ -216,6 +222,7 @@ impl OpenLedger {
             policy: Arc::new(Policy::empty()),
             house: self.house,
             flood: Flood::new(),
+            holders: Holders::default(),
             base,
             frontier: fold.frontier,
             prev: fold.prev,
@@ -227,7 +234,7 @@ impl OpenLedger {
             stopped: false,
             interrupt: Vec::new(),
         };
-        let state = writer.state.clone();
+        let (last, after_crash) = (writer.state.last(), writer.state.running());
         if created {
             writer.create().map_err(failed)?;
         } else {
@@ -240,8 +247,19 @@ impl OpenLedger {
         let ledger = Ledger { jobs, shared };
         let reader = Reader::new(ledger.clone(), files, self.slots, log_id.0);
         let thread = spawn(writer, messages).map_err(failed)?;
-        let catalogue_behind = fold.behind;
-        Ok(Opened { ledger, reader, state, catalogue_behind, created, committed, root, thread })
+        let (catalogue_behind, details) = (fold.behind, fold.details);
+        Ok(Opened {
+            ledger,
+            reader,
+            last,
+            after_crash,
+            details,
+            catalogue_behind,
+            created,
+            committed,
+            root,
+            thread,
+        })
     }
 
     /// The epoch key in force: the one the ledger announced last, or for a new ledger the only one there is.

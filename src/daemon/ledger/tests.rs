@@ -331,7 +331,7 @@ fn a_new_ledger_is_sound_and_reopens_as_it_was() {
     let run = site.open();
     assert!(!run.opened.created);
     assert_eq!((run.bytes(), run.ledger.head()), (bytes, head));
-    assert!(run.opened.state.recording(&RECORDING).is_some());
+    assert!(run.ledger.look_blocking(|desk| desk.state.recording(&RECORDING).is_some()).unwrap());
     assert_eq!(run.record([plain("three")]), 4);
     site.verify(5);
     run.stop();

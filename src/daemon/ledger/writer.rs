@@ -22,6 +22,7 @@ use crate::core::ledger::tail::{FrameKind, TailHeader, encode_frame};
 use crate::core::ledger::tree::Frontier;
 use crate::core::policy::{Flood, House, Policy};
 use crate::core::refusal::Refusal;
+use crate::core::register::uses::Holders;
 use crate::core::retention::{ClockDoubt, ClockVerdict, judge_start};
 use crate::core::state::State;
 use crate::core::time::{Moment, Timestamp};
@@ -41,6 +42,8 @@ pub struct Desk<'a> {
     pub house: &'a House,
     /// The bound on recorded refusals.
     pub flood: &'a mut Flood,
+    /// Whose the openings of the last day are.
+    pub holders: &'a mut Holders,
     /// The clocks, read once for the batch.
     pub now: Moment,
 }
@@ -94,6 +97,7 @@ pub(super) struct Writer {
     pub(super) policy: Arc<Policy>,
     pub(super) house: House,
     pub(super) flood: Flood,
+    pub(super) holders: Holders,
     /// The tree behind the last bundle whose files are durable, and the leaf before it: what is kept in memory begins here.
     pub(super) base: (Frontier, Hash),
     pub(super) frontier: Frontier,
@@ -165,8 +169,8 @@ impl Writer {
     }
 
     pub(super) fn desk(&mut self, now: Moment) -> Desk<'_> {
-        let Self { state, policy, house, flood, .. } = self;
-        Desk { state, policy, house, flood, now }
+        let Self { state, policy, house, flood, holders, .. } = self;
+        Desk { state, policy, house, flood, holders, now }
     }
 
     /// Begins a batch: the clocks are read once for all of it. When they stand before the last entry it says so first, so

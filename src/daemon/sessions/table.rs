@@ -3,10 +3,11 @@
 //! Owns who is in it. Must never wait while its lock is held.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::limits::Meters;
 use crate::core::event::{Event, Subject, Usage};
-use crate::core::ids::{RecordingId, SessionId, SourceId};
+use crate::core::ids::{RecordingId, RuleId, SessionId, SourceId};
 use crate::core::policy::AccessRequest;
 use crate::core::time::{Moment, Timestamp};
 use crate::shell::fuse;
@@ -20,6 +21,8 @@ pub struct Live {
     pub source: SourceId,
     /// What was asked, to ask it again under another policy.
     pub request: AccessRequest,
+    /// By which grant it was opened: its bytes count there.
+    pub rule: RuleId,
     /// Whom it was opened for.
     pub owner_uid: u32,
     /// Under which bus name.
@@ -53,6 +56,8 @@ pub enum End {
     Restricted,
     /// The policy no longer allows it.
     PolicyChanged,
+    /// A limit of bytes is reached.
+    LimitReached,
     /// The ledger could not be written.
     LedgerUnavailable,
 }
@@ -70,6 +75,7 @@ impl End {
             Self::Purged => "purged",
             Self::Restricted => "restricted",
             Self::PolicyChanged => "policy-changed",
+            Self::LimitReached => "limit-reached",
             Self::LedgerUnavailable => "ledger-unavailable",
         }
     }
@@ -77,10 +83,14 @@ impl End {
     pub(super) fn event(self, usage: Usage) -> Event {
         match self {
             Self::Expired => Event::AccessExpired(usage),
-            Self::Purged | Self::Restricted | Self::PolicyChanged | Self::LedgerUnavailable => {
-                Event::AccessRevoked(usage)
+            Self::Purged
+            | Self::Restricted
+            | Self::PolicyChanged
+            | Self::LimitReached
+            | Self::LedgerUnavailable => Event::AccessRevoked(usage),
+            Self::Released | Self::Closed | Self::PeerGone | Self::ServiceStopped | Self::Failed => {
+                Event::AccessClosed(usage)
             }
-            _ => Event::AccessClosed(usage),
         }
     }
 }
@@ -93,6 +103,8 @@ pub struct Sessions {
     owed: Mutex<Vec<(SessionId, Live, fuse::Usage)>>,
     /// Held by each end under way, from before it leaves the table until its entry is durable or owed.
     ending: tokio::sync::RwLock<()>,
+    /// What is used of the limits of today.
+    pub meters: Arc<Meters>,
 }
 
 impl Sessions {
@@ -107,6 +119,10 @@ impl Sessions {
     /// The ids of the sessions for which `wanted` holds.
     pub fn which(&self, wanted: impl Fn(&Live) -> bool) -> Vec<SessionId> {
         self.table().iter().filter(|(_, live)| wanted(live)).map(|(id, _)| *id).collect()
+    }
+    /// All of them, as they stand now.
+    pub fn all(&self) -> Vec<(SessionId, Live)> {
+        self.table().iter().map(|(id, live)| (*id, live.clone())).collect()
     }
     /// How many run.
     pub fn count(&self) -> usize {
@@ -144,11 +160,21 @@ impl Live {
         Subject { session: Some(id), ..Subject::recording(self.recording, self.source.clone()) }
     }
 
+    /// Microseconds that are left of its time, by whichever clock says less; 0 when it has passed.
+    pub(super) fn left_micros(&self, now: &Moment) -> u64 {
+        let by_wall = u64::try_from(self.until.micros_since(now.time)).unwrap_or(0);
+        by_wall.min(self.until_up_micros(self.until).saturating_sub(now.up_micros))
+    }
+
+    /// When the clock since boot reaches `until`, counted from when the session was opened.
+    pub(super) fn until_up_micros(&self, until: Timestamp) -> u64 {
+        let may_run_micros = u64::try_from(until.micros_since(self.opened.time)).unwrap_or(0);
+        self.opened.up_micros.saturating_add(may_run_micros)
+    }
+
     /// Whether its time has passed by either clock.
     pub(super) fn is_over(&self, now: &Moment) -> bool {
-        let ran_micros = now.up_micros.saturating_sub(self.opened.up_micros);
-        let may_run_micros = u64::try_from(self.until.micros_since(self.opened.time)).unwrap_or(0);
-        now.time >= self.until || ran_micros >= may_run_micros
+        self.left_micros(now) == 0
     }
 
     pub(super) fn usage(&self, usage: &fuse::Usage, now: &Moment, why: &str) -> Usage {
@@ -205,6 +231,7 @@ mod tests {
                 case_given: false,
                 until: None,
             },
+            rule: "views".parse().unwrap(),
             owner_uid: 1,
             bus_name: ":1.1".into(),
             opened,

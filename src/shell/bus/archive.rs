@@ -207,6 +207,8 @@ pub struct Status {
     pub medium: String,
     /// Files on the private mount, those just being prepared or forgotten included.
     pub served: u64,
+    /// Recordings in the catalogue that is being rebuilt, and how many there are.
+    pub rebuilding: Option<(u64, u64)>,
 }
 
 /// The archive, as the bus may use it. Every method that tells of a recording or a person takes the caller first.
@@ -288,6 +290,8 @@ pub trait Archive: Send + Sync + 'static {
     ) -> impl Future<Output = Answer<Vec<String>>> + Send;
     /// Loads the policy again.
     fn reload(&self, caller: Caller) -> impl Future<Output = Answer<()>> + Send;
+    /// Makes the catalogue anew from the ledger; the answer comes when it is done.
+    fn rebuild_index(&self, caller: Caller) -> impl Future<Output = Answer<()>> + Send;
     /// Numbers for everybody.
     fn status(&self) -> impl Future<Output = Status> + Send;
     /// The last published head: at most one a minute.

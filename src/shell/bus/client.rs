@@ -123,6 +123,8 @@ pub trait Manager {
     fn status(&self) -> zbus::Result<Fields>;
     /// Reads the policy again.
     fn reload(&self) -> zbus::Result<()>;
+    /// Makes the catalogue anew; answers when that is done.
+    fn rebuild_index(&self) -> zbus::Result<()>;
 }
 
 /// Connects to the bus at `address`, a D-Bus address; `None` or `system` is the system bus. No call on it waits longer

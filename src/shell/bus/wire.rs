@@ -259,7 +259,7 @@ pub fn run_report(report: RunReport) -> Dict {
 
 /// The reply of `Manager.Status`.
 pub fn status(status: Status) -> Dict {
-    dict([
+    let mut reply = dict([
         ("state", status.state.into()),
         ("why", status.why.into()),
         ("version", env!("CARGO_PKG_VERSION").into()),
@@ -272,7 +272,11 @@ pub fn status(status: Status) -> Dict {
         ("free", status.free.into()),
         ("medium", status.medium.into()),
         ("served", status.served.into()),
-    ])
+    ]);
+    if let Some((done, total)) = status.rebuilding {
+        reply.extend(dict([("index_done", done.into()), ("index_total", total.into())]));
+    }
+    reply
 }
 
 /// The errors of design §11 on the wire.

@@ -26,7 +26,7 @@ pub use row::{Change, Page, Query, Row};
 /// What keys and values mean. A catalogue of another format is built again, so it needs no migration.
 const FORMAT: u8 = 1;
 /// sled's cache. Its default of 1 GiB would be most of a small machine.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// After SIGKILL the kernel may hold the old process's lock for a moment.
 const LOCK_TRIES: u32 = 40;
 const LOCK_WAIT: Duration = Duration::from_millis(50);
@@ -59,6 +59,9 @@ pub enum CatalogueError {
     /// A stored key or value is not one of ours.
     #[error("the catalogue is damaged at key {0}; it has to be rebuilt from the ledger")]
     Damaged(String),
+    /// The ledger gives no rows: it cannot be written now, or the service ends.
+    #[error("the ledger does not answer, so the catalogue cannot be made from it")]
+    LedgerStopped,
     /// It reflects another ledger, or more than this one holds.
     #[error("the catalogue reflects {0} entries that are not those of this ledger; it has to be rebuilt")]
     Elsewhere(u64),
@@ -104,16 +107,20 @@ impl Catalogue {
         }
     }
 
-    /// Where the catalogue in `dir` stands, for the ledger to say whether it knows that place. `None`: nowhere, or it is
-    /// damaged, which [`Catalogue::open`] then finds too.
+    /// Opens the catalogue in `dir` as it is, with the place that it says it stands at, for the ledger to say whether it knows
+    /// that place. `None`: it stands nowhere, or is damaged; it has to be made anew.
     ///
     /// # Errors
     /// `Locked` after two seconds.
-    pub fn peek(dir: &Path) -> Result<Option<Position>, CatalogueError> {
-        match Self::open_engine(dir).and_then(|catalogue| catalogue.position()) {
+    pub fn open_as_it_is(dir: &Path) -> Result<Option<(Self, Position)>, CatalogueError> {
+        let opened = Self::open_engine(dir).and_then(|catalogue| Ok((catalogue.position()?, catalogue)));
+        match opened {
+            Ok((position, catalogue)) => Ok(position.map(|position| (catalogue, position))),
             Err(locked @ CatalogueError::Locked(_)) => Err(locked),
-            Err(_) => Ok(None),
-            position => position,
+            Err(why) => {
+                log::warn!("the catalogue has to be made anew: {why}");
+                Ok(None)
+            }
         }
     }
 
@@ -122,12 +129,8 @@ impl Catalogue {
     /// # Errors
     /// As [`Catalogue::open`].
     pub fn destroy_and_recreate(dir: &Path) -> Result<Self, CatalogueError> {
-        match fs::remove_dir_all(dir) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(CatalogueError::Io { path: dir.to_owned(), source })
-            }
-            _ => Self::open_engine(dir),
-        }
+        Self::discard(dir)?;
+        Self::open_engine(dir)
     }
 
     /// The position of the last batch; `None` when there was none.
@@ -156,25 +159,73 @@ impl Catalogue {
                 writes.remove(old.key());
                 writes.remove(key::in_table(HELD, &old.key()));
             }
-            let Some(new) = new else { continue };
-            let key = new.key();
-            writes.insert(key::row_key(id), key.get(1..).unwrap_or_default());
-            if new.held {
-                writes.insert(key::in_table(HELD, &key), &[]);
+            if let Some(new) = new {
+                insert_row(&mut writes, &new, &mut longest);
             }
-            writes.insert(key, new.to_value());
-            let length = u64::try_from(new.end.micros_since(new.start)).unwrap_or(0);
-            let known = longest.entry(key::lane(&new.source, new.kind)).or_default();
-            *known = length.max(*known);
         }
+        self.finish(writes, &longest, position)
+    }
+
+    fn finish(
+        &self,
+        mut writes: sled::Batch,
+        longest: &BTreeMap<Vec<u8>, u64>,
+        position: Position,
+    ) -> Result<(), CatalogueError> {
         for (lane, length) in longest {
-            if length > self.longest_micros(&lane)? {
-                writes.insert(key::longest_key(&lane), &length.to_be_bytes());
+            if *length > self.longest_micros(lane)? {
+                writes.insert(key::longest_key(lane), &length.to_be_bytes());
             }
         }
         let (size, root) = position;
         writes.insert(POSITION, [&[FORMAT], size.to_be_bytes().as_slice(), &root].concat());
         guarded(|| self.db.apply_batch(writes))
+    }
+
+    /// Puts rows into a catalogue that is being made: of recordings that it does not have, or has with the same start, source
+    /// and kind, which never change. So nothing is read first, and many rows take little time.
+    ///
+    /// # Errors
+    /// The catalogue has to be rebuilt.
+    pub fn add_new(&self, rows: &[Row], position: Position) -> Result<(), CatalogueError> {
+        let _alone = self.between_batches.write().unwrap_or_else(PoisonError::into_inner);
+        let mut writes = sled::Batch::default();
+        let mut longest = BTreeMap::new();
+        for row in rows {
+            insert_row(&mut writes, row, &mut longest);
+        }
+        self.finish(writes, &longest, position)
+    }
+
+    /// Where a catalogue is made that will take the place of the one in `dir`.
+    pub fn beside(dir: &Path) -> PathBuf {
+        let mut name = dir.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        dir.with_file_name(name)
+    }
+
+    /// Removes the folder of a catalogue that nobody has open.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn discard(dir: &Path) -> Result<(), CatalogueError> {
+        match fs::remove_dir_all(dir) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(CatalogueError::Io { path: dir.to_owned(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts the catalogue made in `beside` into the place of the one in `dir`, and opens it. Neither must be open.
+    ///
+    /// # Errors
+    /// As [`Catalogue::open`]; `Elsewhere` when what was made is not at `position`.
+    pub fn replace_by(dir: &Path, beside: &Path, position: Position) -> Result<Self, CatalogueError> {
+        Self::discard(dir)?;
+        fs::rename(beside, dir).map_err(|source| CatalogueError::Io { path: beside.to_owned(), source })?;
+        let (catalogue, _) = Self::open_at_position(dir, |made| made == position)?;
+        Ok(catalogue)
     }
 
     /// One row.
@@ -300,6 +351,18 @@ impl Catalogue {
         let bytes = stored.as_ref().try_into().map_err(|_| damaged(&key))?;
         Ok(u64::from_be_bytes(bytes))
     }
+}
+
+fn insert_row(writes: &mut sled::Batch, row: &Row, longest: &mut BTreeMap<Vec<u8>, u64>) {
+    let key = row.key();
+    writes.insert(key::row_key(row.id), key.get(1..).unwrap_or_default());
+    if row.held {
+        writes.insert(key::in_table(HELD, &key), &[]);
+    }
+    writes.insert(key, row.to_value());
+    let length = u64::try_from(row.end.micros_since(row.start)).unwrap_or(0);
+    let known = longest.entry(key::lane(&row.source, row.kind)).or_default();
+    *known = length.max(*known);
 }
 
 fn damaged(key: &[u8]) -> CatalogueError {

@@ -3,6 +3,7 @@
 //! Owns their names and the errors of reading and writing them. Must never hold plaintext on the disk, replace an
 //! object, or trust a length in one (invariant 10).
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -106,13 +107,15 @@ impl ObjectStore {
     /// The ids of all objects, folder by folder, in no order. A name that is no object's comes as
     /// [`ObjectError::Foreign`], and the listing goes on.
     pub fn list(&self) -> impl Iterator<Item = Result<RecordingId, ObjectError>> + use<> {
-        entries(&self.dir)
-            .into_iter()
-            .flat_map(|entry| match entry {
-                Ok(path) if path.is_dir() => entries(&path),
-                other => vec![other],
-            })
-            .map(|entry| entry.and_then(id_of))
+        let folders = names(&self.dir).into_iter();
+        let dir = self.dir.clone();
+        folders.flat_map(move |folder| match folder {
+            Ok(folder) if dir.join(&folder).is_dir() => {
+                let path = dir.join(&folder);
+                names(&path).into_iter().map(|name| id_of(&path, &folder, &name?)).collect()
+            }
+            other => vec![other.and_then(|name| Err(ObjectError::Foreign(dir.join(name))))],
+        })
     }
 
     fn make_folder(&self, id: RecordingId) -> Result<PathBuf, DiskError> {
@@ -125,23 +128,21 @@ fn folder_of(name: &str) -> &str {
 }
 
 /// What stands in one folder; at most one folder is in memory at a time.
-fn entries(dir: &Path) -> Vec<Result<PathBuf, ObjectError>> {
+fn names(dir: &Path) -> Vec<Result<OsString, ObjectError>> {
     let failed = |error| ObjectError::from(DiskError::when("list", dir)(error));
     match fs::read_dir(dir) {
         Ok(entries) => entries
-            .map(|entry| entry.map(|entry| entry.path()).map_err(|error: io::Error| failed(error)))
+            .map(|entry| entry.map(|entry| entry.file_name()).map_err(|error: io::Error| failed(error)))
             .collect(),
         Err(error) => vec![Err(failed(error))],
     }
 }
 
-fn id_of(path: PathBuf) -> Result<RecordingId, ObjectError> {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let in_its_folder =
-        path.parent().and_then(Path::file_name).and_then(|name| name.to_str()) == Some(folder_of(name));
-    match name.parse() {
-        Ok(id) if in_its_folder => Ok(id),
-        _ => Err(ObjectError::Foreign(path)),
+fn id_of(path: &Path, folder: &OsStr, name: &OsStr) -> Result<RecordingId, ObjectError> {
+    let text = name.to_str().unwrap_or_default();
+    match text.parse() {
+        Ok(id) if folder == OsStr::new(folder_of(text)) => Ok(id),
+        _ => Err(ObjectError::Foreign(path.join(name))),
     }
 }
 

@@ -19,7 +19,7 @@ use zeroize::Zeroize as _;
 
 use super::FuseEvent;
 use super::buffers::MAX_READ_BYTES;
-use super::served::{Refusal, Served};
+use super::served::{Reading, Refusal, Served};
 use super::shared::Shared;
 
 /// How long the kernel may remember size and owner of a file: they never change.
@@ -50,7 +50,7 @@ impl Archive {
                 }
                 Errno::ESTALE
             }
-            Refusal::Revoked => Errno::ESTALE,
+            Refusal::OverLimit | Refusal::Revoked => Errno::ESTALE,
         }
     }
 
@@ -81,49 +81,74 @@ impl Archive {
         Ok(FopenFlags::FOPEN_DIRECT_IO | seekless)
     }
 
-    fn try_read(
-        &self,
-        request: &Request,
-        inode: u64,
-        offset: u64,
-        size: u32,
-        caches: bool,
-        reply: ReplyData,
-    ) -> Result<(), (ReplyData, Errno)> {
-        let Some(served) = self.0.by_inode(inode) else { return Err((reply, Errno::ESTALE)) };
+    /// Admits a READ and has it answered: on this thread, or on another when the disk stands still.
+    fn admit(&self, request: &Request, served: &Arc<Served>, read: Read, caches: bool, reply: ReplyData) {
         let now = (self.0.clock)();
-        let reading = match served.begin_read(request.uid(), caches, &now) {
+        let reading = match served.begin_read(request.uid(), caches, &now, reply) {
             Ok(reading) => reading,
-            Err(refusal) => return Err((reply, self.refuse(&served, request, refusal))),
+            Err((reply, refusal)) => return reply.error(self.refuse(served, request, refusal)),
         };
-        Self::note_reader(&served, request.pid());
-        // Taken after `reading`, so given back before it: a revocation that waits for the read can wipe this buffer.
-        let mut buffer = self.0.buffers.take();
-        let wanted = usize::try_from(size.min(MAX_READ_BYTES)).unwrap_or(0);
-        let bytes = buffer.bytes().get_mut(..wanted).unwrap_or_default();
-        // A panic here would end this thread of the mount; it is a failure of this read alone.
-        let filled = catch_unwind(AssertUnwindSafe(|| reading.fill(offset, bytes)))
-            .unwrap_or_else(|_| Err(io::Error::other("reading the recording failed inside the program")));
-        let length = match filled {
-            Ok(length) => length,
-            Err(error) => {
-                bytes.zeroize();
-                if served.is_first_damage() {
-                    (self.0.events)(FuseEvent::DamagedRead { session: served.session, offset, error });
-                }
-                return Err((reply, Errno::EIO));
-            }
-        };
-        if length > 0 {
-            let now = (self.0.clock)();
-            if let Err(refusal) = reading.grant(offset, length, &now) {
-                bytes.zeroize();
-                return Err((reply, self.refuse(&served, request, refusal)));
+        Self::note_reader(served, request.pid());
+        match self.0.turns.take() {
+            Some(_turn) => answer(&self.0, reading, read),
+            None => {
+                let shared = Arc::clone(&self.0);
+                self.0.helpers.run(Box::new(move || {
+                    if !reading.is_answered() {
+                        answer(&shared, reading, read);
+                    }
+                }));
             }
         }
-        reply.data(bytes.get(..length).unwrap_or_default());
-        Ok(())
     }
+}
+
+/// What a READ asks for.
+#[derive(Clone, Copy)]
+struct Read {
+    offset: u64,
+    size_bytes: u32,
+}
+
+/// Fills, grants and answers an admitted read. Waits for the disk.
+fn answer(shared: &Shared, mut reading: Reading, Read { offset, size_bytes }: Read) {
+    // Given back before `reading` ends: an end that waits for the read can wipe this buffer.
+    let mut buffer = shared.buffers.take();
+    let wanted = usize::try_from(size_bytes.min(MAX_READ_BYTES)).unwrap_or(0);
+    let bytes = buffer.bytes().get_mut(..wanted).unwrap_or_default();
+    // A panic here would end this thread of the mount; it is a failure of this read alone.
+    let filled = catch_unwind(AssertUnwindSafe(|| reading.fill(offset, bytes)))
+        .unwrap_or_else(|_| Err(io::Error::other("reading the recording failed inside the program")));
+    let length = match filled {
+        Ok(length) => length,
+        Err(error) => {
+            bytes.zeroize();
+            let session = reading.served().session;
+            if reading.served().is_first_damage() {
+                (shared.events)(FuseEvent::DamagedRead { session, offset, error });
+            }
+            drop(buffer);
+            return reading.fail(Errno::EIO);
+        }
+    };
+    match reading.grant(offset, length, &(shared.clock)()) {
+        Ok(reply) => reply.data(bytes.get(..length).unwrap_or_default()),
+        Err(refusal) => {
+            bytes.zeroize();
+            let served = reading.served();
+            match refusal {
+                Refusal::Expired { first: true } => (shared.events)(FuseEvent::Expired(served.session)),
+                Refusal::OverLimit => {
+                    (shared.events)(FuseEvent::OverLimit(served.session));
+                    // A smaller read would still fit: the session is over all the same.
+                    served.revoke();
+                }
+                _ => {}
+            }
+            reading.fail(Errno::ESTALE);
+        }
+    }
+    drop(buffer);
 }
 
 impl Filesystem for Archive {
@@ -172,10 +197,8 @@ impl Filesystem for Archive {
         lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let refused = self.try_read(request, inode.0, offset, size, lock_owner.is_none(), reply);
-        if let Err((reply, errno)) = refused {
-            reply.error(errno);
-        }
+        let Some(served) = self.0.by_inode(inode.0) else { return reply.error(Errno::ESTALE) };
+        self.admit(request, &served, Read { offset, size_bytes: size }, lock_owner.is_none(), reply);
     }
 
     fn release(

@@ -8,11 +8,14 @@
 mod buffers;
 mod detached;
 mod filesystem;
+mod helpers;
+mod meter;
 mod opener;
 mod pipes;
 mod ranges;
 mod served;
 mod shared;
+mod turns;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -30,6 +33,7 @@ use crate::core::ids::SessionId;
 use crate::core::policy::Permit;
 use crate::core::time::{Moment, Timestamp};
 
+pub use meter::Meter;
 pub use ranges::MAX_RANGES;
 pub use served::MAX_EXECUTABLES;
 
@@ -37,7 +41,7 @@ use filesystem::Archive;
 use opener::Opener;
 use shared::Shared;
 
-/// How long a revocation waits for reads under way.
+/// How long a revocation waits for replies that are being written.
 const REVOKE_WAIT: Duration = Duration::from_secs(2);
 /// How long the end of the mount waits for its threads.
 const END_WAIT: Duration = Duration::from_secs(5);
@@ -94,6 +98,8 @@ pub enum FuseEvent {
     LastRelease(SessionId),
     /// The permit ended by a clock; told at the first request after it.
     Expired(SessionId),
+    /// A read would have passed the limit of bytes; it got none, and the session is cut.
+    OverLimit(SessionId),
     /// Another uid tried to open or read; told once for each session and uid.
     ForeignAccess {
         /// The session whose descriptor was used.
@@ -153,7 +159,8 @@ pub struct FuseMount {
 }
 
 impl FuseMount {
-    /// Mounts, and serves with `threads` threads (at least one).
+    /// Mounts, and serves with `threads` threads (at least one) that read the disk, and one more that never waits for it:
+    /// a slow disk keeps neither other sessions nor the end of a session waiting.
     ///
     /// `events` and `clock` are called on those threads: they must not block, and must not call back into this mount.
     pub fn start(
@@ -161,13 +168,13 @@ impl FuseMount {
         events: Box<dyn Fn(FuseEvent) + Send + Sync>,
         clock: Box<dyn Fn() -> Moment + Send + Sync>,
     ) -> Result<Self, FuseError> {
-        let shared = Arc::new(Shared::new(events, clock));
+        let shared = Arc::new(Shared::new(events, clock, threads.max(1)));
         let device = detached::open_device()?;
         let mount = detached::mount(&device)?;
         let opener = Opener::start(&mount, Arc::clone(&shared)).map_err(FuseError::Session)?;
         let mut config = Config::default();
         config.acl = SessionACL::All;
-        config.n_threads = Some(threads.max(1));
+        config.n_threads = Some(threads.max(1).saturating_add(1));
         config.clone_fd = true;
         let archive = Archive(Arc::clone(&shared));
         let session =
@@ -232,6 +239,21 @@ impl FuseMount {
         self.shared.by_session(session).map(|served| served.usage())
     }
 
+    /// Bounds what a session hands out: `meter`, which it may share with others, never stands above `most_bytes`. Until this
+    /// is called there is no bound.
+    pub fn limit(&self, session: &SessionId, meter: Arc<Meter>, most_bytes: u64) {
+        if let Some(served) = self.shared.by_session(session) {
+            served.limit(meter, most_bytes);
+        }
+    }
+
+    /// Ends a session earlier than it was to; never later.
+    pub fn shorten(&self, session: &SessionId, until: Timestamp, until_up_micros: u64) {
+        if let Some(served) = self.shared.by_session(session) {
+            served.shorten(until, until_up_micros);
+        }
+    }
+
     /// From now on the readers of a session get `ESTALE`. Waits for nothing: [`FuseMount::revoke`] gives the account.
     pub fn stop(&self, session: &SessionId) {
         if let Some(served) = self.shared.by_session(session) {
@@ -239,16 +261,26 @@ impl FuseMount {
         }
     }
 
-    /// Ends a session: from now on its readers get `ESTALE`. Waits (at most two seconds) for reads under way, drops the
-    /// content, wipes the buffers, and gives the final account. `None` when the session is not there.
+    /// Ends a session: from now on its readers get `ESTALE`, those at once that wait for the disk. Waits (at most two seconds)
+    /// for replies being written, wipes the buffers, and gives the final account. `None` when the session is not there.
     ///
-    /// A read that is still under way after that gets no byte: its account cannot grow any more.
+    /// A read that is still under way gets no byte: the account cannot grow any more.
     pub fn revoke(&self, session: &SessionId) -> Option<Usage> {
         let served = self.shared.by_session(session)?;
         served.revoke();
-        let settled = served.wait_quiet(REVOKE_WAIT);
+        served.wait_written(REVOKE_WAIT);
+        let settled = served.wait_quiet(Duration::ZERO);
         self.shared.buffers.wipe();
         Some(Usage { settled, ..served.usage() })
+    }
+
+    /// Waits, at most `bound`, until no read of an ended session is under way: then content, keys and buffers are wiped.
+    /// True also when the session is not there.
+    pub fn wait_settled(&self, session: &SessionId, bound: Duration) -> bool {
+        let Some(served) = self.shared.by_session(session) else { return true };
+        let settled = served.wait_quiet(bound);
+        self.shared.buffers.wipe();
+        settled
     }
 
     /// Revokes and takes the session out of memory: to be called when its last entry is durable.

@@ -1,16 +1,20 @@
 //! One session as the mount sees it: who may read, until when, and what was read.
 //!
-//! Owns the order of a read: admitted, filled, granted (the range is added), replied. Must never let a reply be written
-//! for a session that is not armed or is revoked (invariants 1 and 9).
+//! Owns the order of a read: admitted, filled, granted (the range is added), replied. The reply of an admitted read stays
+//! here until it is granted, so that the end of the session can answer it while the disk still works on it. Must never let
+//! bytes be replied for a session that is not armed or is revoked (invariants 1 and 9).
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fuser::{Errno, ReplyData};
+
 use crate::core::ids::SessionId;
 use crate::core::time::{Moment, Timestamp};
 
+use super::meter::Meter;
 use super::ranges::Ranges;
 use super::{Plaintext, Serving, Usage};
 
@@ -38,6 +42,8 @@ pub enum Refusal {
         /// The first time this is seen.
         first: bool,
     },
+    /// More bytes than the limit leaves.
+    OverLimit,
     /// Revoked, or purged.
     Revoked,
 }
@@ -61,17 +67,25 @@ pub struct Served {
     pub size_bytes: u64,
     /// False for `mode=stream`.
     pub seekable: bool,
-    until: Timestamp,
-    until_up_micros: u64,
     state: Mutex<State>,
     quiet: Condvar,
 }
 
 struct State {
     phase: Phase,
+    until: Timestamp,
+    until_up_micros: u64,
+    /// What bounds its bytes.
+    meter: Option<(Arc<Meter>, u64)>,
     content: Option<Arc<dyn Plaintext>>,
     /// Reads between admission and the end of their reply.
     in_flight: u32,
+    /// Those of them that were granted: their replies are being written.
+    writing: u32,
+    /// The replies of those that were not, each with the number of its read.
+    pending: Vec<(u64, ReplyData)>,
+    /// Number of the last read.
+    last_read: u64,
     open_files: u64,
     expired_seen: bool,
     damage_seen: bool,
@@ -91,12 +105,16 @@ impl Served {
             owner_uid: serving.owner_uid,
             size_bytes: content.len_bytes(),
             seekable: serving.seekable,
-            until: serving.until,
-            until_up_micros: serving.until_up_micros,
             state: Mutex::new(State {
                 phase: Phase::Prepared,
+                until: serving.until,
+                until_up_micros: serving.until_up_micros,
+                meter: None,
                 content: Some(content),
                 in_flight: 0,
+                writing: 0,
+                pending: Vec::new(),
+                last_read: 0,
                 open_files: 0,
                 expired_seen: false,
                 damage_seen: false,
@@ -128,16 +146,31 @@ impl Served {
         self.check_locked(&mut self.lock(), uid, now)
     }
 
-    /// Admits one READ. `caches` says that the kernel asks for its page cache, not for a reader.
-    pub fn begin_read(self: &Arc<Self>, uid: u32, caches: bool, now: &Moment) -> Result<Reading, Refusal> {
+    /// Admits one READ, and keeps its reply until it is granted. `caches` says that the kernel asks for its page cache, not
+    /// for a reader. A read that is refused gives the reply back.
+    pub fn begin_read(
+        self: &Arc<Self>,
+        uid: u32,
+        caches: bool,
+        now: &Moment,
+        reply: ReplyData,
+    ) -> Result<Reading, (ReplyData, Refusal)> {
         let mut state = self.lock();
-        self.check_locked(&mut state, uid, now)?;
-        if caches {
-            return Err(Refusal::CacheFill);
+        let admitted = match self.check_locked(&mut state, uid, now) {
+            Ok(()) if caches => Err(Refusal::CacheFill),
+            Ok(()) => state.content.clone().ok_or(Refusal::Revoked),
+            Err(refusal) => Err(refusal),
+        };
+        match admitted {
+            Ok(content) => {
+                state.in_flight = state.in_flight.saturating_add(1);
+                state.last_read = state.last_read.wrapping_add(1);
+                let number = state.last_read;
+                state.pending.push((number, reply));
+                Ok(Reading { served: Arc::clone(self), content: Some(content), uid, number, granted: false })
+            }
+            Err(refusal) => Err((reply, refusal)),
         }
-        let content = state.content.clone().ok_or(Refusal::Revoked)?;
-        state.in_flight = state.in_flight.saturating_add(1);
-        Ok(Reading { served: Arc::clone(self), content: Some(content), uid })
     }
 
     /// Whether thread `pid` was not seen reading lately; remembers it.
@@ -187,11 +220,35 @@ impl Served {
         Usage { ranges: state.ranges.as_slice().to_vec(), ..state.usage.clone() }
     }
 
-    /// Sets the flag and drops the content. No reply starts after this; one being written may still end.
+    /// From now on `meter` bounds what is handed out.
+    pub fn limit(&self, meter: Arc<Meter>, most_bytes: u64) {
+        self.lock().meter = Some((meter, most_bytes));
+    }
+
+    /// Moves the end of the permit nearer.
+    pub fn shorten(&self, until: Timestamp, until_up_micros: u64) {
+        let mut state = self.lock();
+        state.until = state.until.min(until);
+        state.until_up_micros = state.until_up_micros.min(until_up_micros);
+    }
+
+    /// Sets the flag, drops the content, and answers every read that was not granted yet with `ESTALE`, whatever the disk
+    /// does meanwhile. No byte is granted after this: the account is final. A reply being written may still end.
     pub fn revoke(&self) {
         let mut state = self.lock();
         state.phase = Phase::Revoked;
-        state.content = None;
+        let content = state.content.take();
+        let pending = std::mem::take(&mut state.pending);
+        drop(state);
+        for (_, reply) in pending {
+            reply.error(Errno::ESTALE);
+        }
+        drop(content);
+    }
+
+    /// Waits until no reply with bytes is being written, at most `bound`. The kernel takes one as fast as it copies it.
+    pub fn wait_written(&self, bound: Duration) {
+        let _waited = self.quiet.wait_timeout_while(self.lock(), bound, |state| state.writing > 0);
     }
 
     /// Waits until no read is under way, at most `bound`; false when one still is. That one gets no byte.
@@ -216,7 +273,7 @@ impl Served {
             Phase::Armed => {}
         }
         // Whichever clock says so first: setting the wall clock back must not lengthen a permit (invariant 11).
-        if now.time >= self.until || now.up_micros >= self.until_up_micros {
+        if now.time >= state.until || now.up_micros >= state.until_up_micros {
             let first = !std::mem::replace(&mut state.expired_seen, true);
             return Err(Refusal::Expired { first });
         }
@@ -233,9 +290,34 @@ pub struct Reading {
     served: Arc<Served>,
     content: Option<Arc<dyn Plaintext>>,
     uid: u32,
+    number: u64,
+    granted: bool,
 }
 
 impl Reading {
+    /// Whose it is.
+    pub fn served(&self) -> &Served {
+        &self.served
+    }
+
+    /// Whether the end of the session has answered it.
+    pub fn is_answered(&self) -> bool {
+        !self.served.lock().pending.iter().any(|(number, _)| *number == self.number)
+    }
+
+    /// Answers with an error, unless the end of the session has answered already.
+    pub fn fail(&self, errno: Errno) {
+        let reply = self.take_reply(&mut self.served.lock());
+        if let Some(reply) = reply {
+            reply.error(errno);
+        }
+    }
+
+    fn take_reply(&self, state: &mut State) -> Option<ReplyData> {
+        let at = state.pending.iter().position(|(number, _)| *number == self.number)?;
+        Some(state.pending.swap_remove(at).1)
+    }
+
     /// Reads from `offset` until `buffer` is full or the recording ends; gives the number of bytes.
     pub fn fill(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
         let Some(content) = &self.content else { return Ok(0) };
@@ -252,18 +334,31 @@ impl Reading {
         Ok(filled)
     }
 
-    /// Asks once more, now that the bytes are there, and enters them in the account. Only then may they be replied.
-    pub fn grant(&self, offset: u64, length: usize, now: &Moment) -> Result<(), Refusal> {
+    /// Asks once more, now that the bytes are there, and enters them in the account. Gives the reply to write them to: from
+    /// here on an end waits for it.
+    pub fn grant(&mut self, offset: u64, length: usize, now: &Moment) -> Result<ReplyData, Refusal> {
         let mut state = self.served.lock();
         self.served.check_locked(&mut state, self.uid, now)?;
         let length = length as u64;
+        if let Some((meter, most_bytes)) = &state.meter
+            && !meter.take(length, *most_bytes)
+        {
+            return Err(Refusal::OverLimit);
+        }
+        // There: whoever takes it sets the phase that was just checked, under the same lock.
+        let reply = self.take_reply(&mut state).ok_or(Refusal::Revoked)?;
+        state.writing = state.writing.saturating_add(1);
         state.ranges.add(offset, offset.saturating_add(length));
         let usage = &mut state.usage;
-        usage.reads = usage.reads.saturating_add(1);
-        usage.bytes_read = usage.bytes_read.saturating_add(length);
-        usage.first_read.get_or_insert(now.time);
-        usage.last_read = Some(now.time);
-        Ok(())
+        if length > 0 {
+            usage.reads = usage.reads.saturating_add(1);
+            usage.bytes_read = usage.bytes_read.saturating_add(length);
+            usage.first_read.get_or_insert(now.time);
+            usage.last_read = Some(now.time);
+        }
+        drop(state);
+        self.granted = true;
+        Ok(reply)
     }
 }
 
@@ -272,9 +367,15 @@ impl Drop for Reading {
         // The content goes first: who waits for quiet relies on its keys being gone.
         self.content = None;
         let mut state = self.served.lock();
+        let unanswered = self.take_reply(&mut state);
+        state.writing = state.writing.saturating_sub(u32::from(self.granted));
         state.in_flight = state.in_flight.saturating_sub(1);
-        if state.in_flight == 0 {
+        if state.writing == 0 {
             self.served.quiet.notify_all();
+        }
+        drop(state);
+        if let Some(reply) = unanswered {
+            reply.error(Errno::EIO);
         }
     }
 }

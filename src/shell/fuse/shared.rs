@@ -11,7 +11,9 @@ use crate::core::ids::SessionId;
 use crate::core::time::Moment;
 
 use super::buffers::Buffers;
+use super::helpers::Helpers;
 use super::served::Served;
+use super::turns::Turns;
 use super::{FuseEvent, Serving};
 
 /// Shared by all threads of one mount.
@@ -22,6 +24,10 @@ pub struct Shared {
     pub clock: Box<dyn Fn() -> Moment + Send + Sync>,
     /// Buffers for replies.
     pub buffers: Buffers,
+    /// Which threads of the mount may read the disk now.
+    pub turns: Turns,
+    /// Threads for reads that would keep the mount waiting.
+    pub helpers: Arc<Helpers>,
     /// True once the daemon ends the mount itself.
     pub stopping: AtomicBool,
     opener: AtomicU32,
@@ -41,16 +47,19 @@ const NOBODY: u32 = 0;
 const ROOT_INODE: u64 = 1;
 
 impl Shared {
-    /// An empty table.
+    /// An empty table. `readers`: threads of the mount that may read the disk at the same time.
     pub fn new(
         events: Box<dyn Fn(FuseEvent) + Send + Sync>,
         clock: Box<dyn Fn() -> Moment + Send + Sync>,
+        readers: usize,
     ) -> Self {
         let table = Table { last_inode: ROOT_INODE, ..Table::default() };
         Self {
             events,
             clock,
             buffers: Buffers::default(),
+            turns: Turns::new(readers),
+            helpers: Arc::default(),
             stopping: AtomicBool::new(false),
             opener: AtomicU32::new(NOBODY),
             table: RwLock::new(table),

@@ -4,5 +4,6 @@
 #![allow(unsafe_code, reason = "this folder is the one place for it (design §4)")]
 
 pub mod lease;
+pub mod memory;
 pub mod ntp;
 pub mod own_table;

@@ -18,30 +18,30 @@ const MAX_TEXT_BYTES: usize = 64;
 
 /// Reads a line that [`super::check_line`] let pass.
 pub fn read(line: &[u8]) -> Option<Entry<'_>> {
-    let mut cursor = Cursor { rest: line };
-    cursor.literal(b"{\"v\":1,\"seq\":")?;
+    let mut cursor = Cursor { rest: std::str::from_utf8(line).ok()? };
+    cursor.literal("{\"v\":1,\"seq\":")?;
     let seq = cursor.number()?;
-    cursor.literal(b",\"time\":\"")?;
+    cursor.literal(",\"time\":\"")?;
     let time = Timestamp::from_canonical(cursor.chunk()?)?;
-    cursor.literal(b"\",\"boot\":\"")?;
+    cursor.literal("\",\"boot\":\"")?;
     let boot = BootId::from_text(cursor.chunk()?)?;
-    cursor.literal(b"\",\"up\":")?;
+    cursor.literal("\",\"up\":")?;
     let up_micros = cursor.number()?;
-    cursor.literal(b",\"prev\":\"")?;
+    cursor.literal(",\"prev\":\"")?;
     let prev = Hash::from_text(cursor.chunk()?)?;
-    cursor.literal(b"\",\"event\":\"")?;
+    cursor.literal("\",\"event\":\"")?;
     let event = event_name::<serde_json::Error>(cursor.text()?).ok()?;
-    cursor.literal(b",\"outcome\":\"")?;
+    cursor.literal(",\"outcome\":\"")?;
     let outcome = outcome(cursor.text()?)?;
-    let recording: Option<RecordingId> = cursor.optional(b",\"recording\":\"")?;
-    let source: Option<SourceId> = cursor.optional(b",\"source\":\"")?;
-    let session: Option<SessionId> = cursor.optional(b",\"session\":\"")?;
-    let purpose: Option<PurposeId> = cursor.optional(b",\"purpose\":\"")?;
-    let reason: Option<ReasonCode> = cursor.optional(b",\"reason\":\"")?;
-    let policy: Option<Digest> = cursor.optional(b",\"policy\":\"")?;
+    let recording: Option<RecordingId> = cursor.optional(",\"recording\":\"")?;
+    let source: Option<SourceId> = cursor.optional(",\"source\":\"")?;
+    let session: Option<SessionId> = cursor.optional(",\"session\":\"")?;
+    let purpose: Option<PurposeId> = cursor.optional(",\"purpose\":\"")?;
+    let reason: Option<ReasonCode> = cursor.optional(",\"reason\":\"")?;
+    let policy: Option<Digest> = cursor.optional(",\"policy\":\"")?;
     let data = cursor.data()?;
-    let detail: Option<Hash> = cursor.optional(b",\"detail\":\"")?;
-    (cursor.rest == b"}").then_some(Entry {
+    let detail: Option<Hash> = cursor.optional(",\"detail\":\"")?;
+    (cursor.rest == "}").then_some(Entry {
         seq,
         time,
         boot,
@@ -72,56 +72,56 @@ fn outcome(text: &str) -> Option<Outcome> {
 
 /// What of the line is still to be read.
 struct Cursor<'a> {
-    rest: &'a [u8],
+    rest: &'a str,
 }
 
 impl<'a> Cursor<'a> {
-    fn literal(&mut self, text: &[u8]) -> Option<()> {
+    fn literal(&mut self, text: &str) -> Option<()> {
         self.rest = self.rest.strip_prefix(text)?;
         Some(())
     }
 
     fn chunk<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
-        let (chunk, rest) = self.rest.split_first_chunk()?;
+        let (chunk, rest) = self.rest.split_at_checked(N)?;
         self.rest = rest;
-        Some(chunk)
+        chunk.as_bytes().first_chunk()
     }
 
     /// A number as JSON writes it, below 2^53.
     fn number(&mut self) -> Option<u64> {
-        let length = self.rest.iter().take(17).take_while(|byte| byte.is_ascii_digit()).count();
+        let length = self.rest.bytes().take(17).take_while(u8::is_ascii_digit).count();
         let (digits, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
-        if digits.len() > 1 && digits.first() == Some(&b'0') || digits.is_empty() {
+        if digits.len() > 1 && digits.starts_with('0') || digits.is_empty() {
             return None;
         }
         // At most 17 digits: no overflow.
-        let number = digits.iter().fold(0, |number: u64, digit| number * 10 + u64::from(digit & 0x0F));
+        let number = digits.bytes().fold(0, |number: u64, digit| number * 10 + u64::from(digit & 0x0F));
         (number < MAX_SIZE).then_some(number)
     }
 
     /// The text up to the next quotation mark, which is read too. An escape in it fits no alphabet of an entry.
     fn text(&mut self) -> Option<&'a str> {
-        let length = self.rest.iter().take(MAX_TEXT_BYTES + 1).position(|byte| *byte == b'"')?;
+        let length = self.rest.bytes().take(MAX_TEXT_BYTES + 1).position(|byte| byte == b'"')?;
         let (text, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest.get(1..)?;
-        std::str::from_utf8(text).ok()
+        Some(text)
     }
 
     /// `None` when the value cannot be read, `Some(None)` when the key is not the next one.
-    fn optional<T: std::str::FromStr>(&mut self, key: &[u8]) -> Option<Option<T>> {
+    fn optional<T: std::str::FromStr>(&mut self, key: &str) -> Option<Option<T>> {
         let Some(rest) = self.rest.strip_prefix(key) else { return Some(None) };
         self.rest = rest;
         self.text()?.parse().ok().map(Some)
     }
 
     fn data(&mut self) -> Option<Option<&'a RawValue>> {
-        let Some(rest) = self.rest.strip_prefix(b",\"data\":") else { return Some(None) };
-        if rest.first() != Some(&b'{') {
+        let Some(rest) = self.rest.strip_prefix(",\"data\":") else { return Some(None) };
+        if !rest.starts_with('{') {
             return None;
         }
         // Reads one value and leaves what follows it.
-        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>();
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
         let data = values.next()?.ok()?;
         self.rest = rest.get(data.get().len()..)?;
         Some(Some(data))

@@ -59,7 +59,7 @@ fn inv11_a_start_with_the_clock_set_back_says_so_before_its_first_entry() {
     run.stop();
     site.step_clock(-3600);
     let run = site.open();
-    let last = run.opened.state.last().unwrap();
+    let last = run.opened.last.unwrap();
     block_on(run.ledger.rekey(Signer::new(&Secret::generate().unwrap()))).unwrap();
     assert_eq!(run.names()[2..], ["ledger.clock-suspect", "ledger.rekeyed"]);
     assert_eq!(last.time, run.records()[1].time, "what a start judges the clock against is the run before");

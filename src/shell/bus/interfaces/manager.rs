@@ -13,7 +13,8 @@ pub struct ManagerInterface<A>(pub Desk<A>);
 #[zbus::interface(name = "org.greffier.Archive1.Manager")]
 impl<A: Archive> ManagerInterface<A> {
     /// Numbers, for everybody: `state s`, `why s`, `version s`, `entries t`, `recordings t`, `holds t`, `sessions t`, `due t`,
-    /// `space s` (`ample`, `low`, `tight`, `full`), `free t`, `medium s`, `served t`.
+    /// `space s` (`ample`, `low`, `tight`, `full`), `free t`, `medium s`, `served t`;
+    /// while the catalogue is rebuilt `index_done t` and `index_total t` too.
     #[zbus(out_args("status"))]
     async fn status(&self, #[zbus(header)] header: Header<'_>) -> Result<Dict, BusError> {
         // For everybody; the caller is named so that his calls in flight are bounded.
@@ -24,6 +25,12 @@ impl<A: Archive> ManagerInterface<A> {
     /// Reads the policy again. A bad one is refused and the old one stays. For administrators.
     async fn reload(&self, #[zbus(header)] header: Header<'_>) -> Result<(), BusError> {
         self.0.run(&header, |archive, caller| async move { archive.reload(caller).await }).await
+    }
+
+    /// Makes the catalogue anew from the ledger, beside the one in use, and puts it in its place; the reply comes then.
+    /// `Conflict` while that is under way already. For administrators.
+    async fn rebuild_index(&self, #[zbus(header)] header: Header<'_>) -> Result<(), BusError> {
+        self.0.run(&header, |archive, caller| async move { archive.rebuild_index(caller).await }).await
     }
 
     /// Version of the program.
