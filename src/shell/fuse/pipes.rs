@@ -32,7 +32,7 @@ impl FuseMount {
         events: Box<dyn Fn(FuseEvent) + Send + Sync>,
         clock: Box<dyn Fn() -> Moment + Send + Sync>,
     ) -> Self {
-        let shared = Arc::new(Shared::new(events, clock));
+        let shared = Arc::new(Shared::new(events, clock, 1));
         let (_nothing_runs, ended) = channel();
         Self { shared, mount: None, opener: None, ended: Mutex::new(ended), thread: None }
     }
@@ -66,7 +66,7 @@ fn pour(shared: &Shared, served: &Arc<Served>, writer: &OwnedFd) {
     let Some(piece) = buffer.bytes().get_mut(..PIPE_BYTES) else { return };
     let mut offset = 0;
     while offset < served.size_bytes {
-        let reading = match served.begin_read(served.owner_uid, false, &(shared.clock)()) {
+        let reading = match served.begin_pipe(&(shared.clock)()) {
             Ok(reading) => reading,
             Err(refusal) => return ended(shared, served, refusal),
         };
@@ -81,7 +81,7 @@ fn pour(shared: &Shared, served: &Arc<Served>, writer: &OwnedFd) {
             }
         };
         // Accounted for as a whole: what of it a cut keeps back counts as seen.
-        if let Err(refusal) = reading.grant(offset, filled, &(shared.clock)()) {
+        if let Err(refusal) = reading.grant_to_pipe(offset, filled, &(shared.clock)()) {
             return ended(shared, served, refusal);
         }
         drop(reading);
@@ -115,7 +115,9 @@ fn write_all(shared: &Shared, served: &Served, writer: &OwnedFd, mut bytes: &[u8
 }
 
 fn ended(shared: &Shared, served: &Served, refusal: Refusal) {
-    if refusal == (Refusal::Expired { first: true }) {
-        (shared.events)(FuseEvent::Expired(served.session));
+    match refusal {
+        Refusal::Expired { first: true } => (shared.events)(FuseEvent::Expired(served.session)),
+        Refusal::OverLimit => (shared.events)(FuseEvent::OverLimit(served.session)),
+        _ => {}
     }
 }

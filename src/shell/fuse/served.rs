@@ -173,6 +173,23 @@ impl Served {
         }
     }
 
+    /// The same for a pipe: as its owner, and without a reply.
+    pub fn begin_pipe(self: &Arc<Self>, now: &Moment) -> Result<Reading, Refusal> {
+        let mut state = self.lock();
+        self.check_locked(&mut state, self.owner_uid, now)?;
+        let content = state.content.clone().ok_or(Refusal::Revoked)?;
+        state.in_flight = state.in_flight.saturating_add(1);
+        // No READ has this number: they count from 1.
+        let number = 0;
+        Ok(Reading {
+            served: Arc::clone(self),
+            content: Some(content),
+            uid: self.owner_uid,
+            number,
+            granted: false,
+        })
+    }
+
     /// Whether thread `pid` was not seen reading lately; remembers it.
     pub fn is_new_reader(&self, pid: u32) -> bool {
         let mut state = self.lock();
@@ -339,26 +356,44 @@ impl Reading {
     pub fn grant(&mut self, offset: u64, length: usize, now: &Moment) -> Result<ReplyData, Refusal> {
         let mut state = self.served.lock();
         self.served.check_locked(&mut state, self.uid, now)?;
-        let length = length as u64;
-        if let Some((meter, most_bytes)) = &state.meter
-            && !meter.take(length, *most_bytes)
-        {
-            return Err(Refusal::OverLimit);
-        }
+        state.take_from_meter(length)?;
         // There: whoever takes it sets the phase that was just checked, under the same lock.
         let reply = self.take_reply(&mut state).ok_or(Refusal::Revoked)?;
         state.writing = state.writing.saturating_add(1);
-        state.ranges.add(offset, offset.saturating_add(length));
-        let usage = &mut state.usage;
+        state.account(offset, length, now);
+        drop(state);
+        self.granted = true;
+        Ok(reply)
+    }
+
+    /// The same for a pipe, which has no reply.
+    pub fn grant_to_pipe(&self, offset: u64, length: usize, now: &Moment) -> Result<(), Refusal> {
+        let mut state = self.served.lock();
+        self.served.check_locked(&mut state, self.uid, now)?;
+        state.take_from_meter(length)?;
+        state.account(offset, length, now);
+        Ok(())
+    }
+}
+
+impl State {
+    fn take_from_meter(&self, length: usize) -> Result<(), Refusal> {
+        match &self.meter {
+            Some((meter, most_bytes)) if !meter.take(length as u64, *most_bytes) => Err(Refusal::OverLimit),
+            _ => Ok(()),
+        }
+    }
+
+    fn account(&mut self, offset: u64, length: usize, now: &Moment) {
+        let length = length as u64;
+        self.ranges.add(offset, offset.saturating_add(length));
+        let usage = &mut self.usage;
         if length > 0 {
             usage.reads = usage.reads.saturating_add(1);
             usage.bytes_read = usage.bytes_read.saturating_add(length);
             usage.first_read.get_or_insert(now.time);
             usage.last_read = Some(now.time);
         }
-        drop(state);
-        self.granted = true;
-        Ok(reply)
     }
 }
 
