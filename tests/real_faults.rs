@@ -41,7 +41,7 @@ fn inv3_a_disk_that_fills_stops_sealing_then_serving_and_never_purging() {
     let mut house = House::in_dir(dir, Path::new("disk/state"));
     house.write_policy(&POLICY.replace("PT3S", "PT8S"));
     for (key, megabytes) in
-        [("warn_free_bytes", 16), ("min_free_bytes", 8), ("serve_free_bytes", 4), ("reserve_bytes", 3)]
+        [("warn_free_bytes", 24), ("min_free_bytes", 16), ("serve_free_bytes", 10), ("reserve_bytes", 9)]
     {
         house.limit(key, megabytes * MIB);
     }
@@ -51,17 +51,17 @@ fn inv3_a_disk_that_fills_stops_sealing_then_serving_and_never_purging() {
     let doomed = house.seal("doorbell", "doomed.mp4", &noise(2, 100_000));
     let kept = house.seal("entrance", "kept.mp4", &clip);
     let hold = sys.hold(&[("recording", &doomed), ("kind", "incident"), ("ground", "for now")]).unwrap();
-    assert_eq!((space(&games).as_str(), reserve(&house)), ("ample", 3 * MIB));
+    assert_eq!((space(&games).as_str(), reserve(&house)), ("ample", 9 * MIB));
 
     // A warning stops nothing.
-    disk.fill_up_to(12 * MIB);
+    disk.fill_up_to(20 * MIB);
     until("it is low", || (space(&games) == "low").then_some(()));
     let (state, why) = games.state();
     assert!(state == "degraded" && why.contains("warn_free_bytes"), "{state}: {why}");
     house.seal("entrance", "small.mp4", &noise(3, 1000));
 
     // Then sealing waits, and the spool keeps the file.
-    disk.fill_up_to(6 * MIB);
+    disk.fill_up_to(13 * MIB);
     until("it is tight", || (space(&games) == "tight").then_some(()));
     assert!(games.state().1.contains("min_free_bytes"));
     house.drop_file("entrance", "later.mp4", &noise(4, 5000));
@@ -114,7 +114,7 @@ fn inv3_a_disk_that_fills_stops_sealing_then_serving_and_never_purging() {
     // With room it goes on by itself.
     fs::remove_file(disk.at.join("filler")).unwrap();
     until("there is room", || (space(&games) == "ample").then_some(()));
-    assert_eq!(reserve(&house), 3 * MIB, "the reserve is whole again");
+    assert_eq!(reserve(&house), 9 * MIB, "the reserve is whole again");
     until("the waiting file is sealed", || house.spool_files().is_empty().then_some(()));
     let opened = until("the catalogue caught up", || games.open(&kept, &[("reason", "incident")]).ok());
     assert_eq!(games.read(&opened.file, 0, 100_000).unwrap(), clip);
@@ -310,8 +310,9 @@ fn with_no_descriptors_left_it_answers_an_error_stays_up_and_recovers() {
     assert!(!opened.is_empty());
     assert!(!refused.sentence.contains("damaged"), "{refused:?}");
     // It goes on answering, and what is open stays readable.
+    // One more may find the place that something else left.
     for _ in 0..5 {
-        let _refused = games.open(&id, &[("reason", "incident")]).unwrap_err();
+        opened.extend(games.open(&id, &[("reason", "incident")]));
     }
     assert_eq!(games.read(&opened[0].file, 0, 10_000).unwrap(), clip);
     assert_eq!(number(&games.status(), "recordings"), 1);
