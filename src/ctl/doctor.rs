@@ -175,8 +175,8 @@ fn ledger_facts(state: &StateDir, places: &Places, found: Result<&Found, &look::
     // Looking into an empty folder would make a catalogue there.
     let catalogue = state.catalogue();
     let there = std::fs::read_dir(&catalogue).is_ok_and(|mut entries| entries.next().is_some());
-    let found = there.then(|| Catalogue::open_as_it_is(&catalogue).ok().flatten());
-    let position = found.flatten().map(|(_, position)| position);
+    let stood = there.then(|| Catalogue::open_as_it_is(&catalogue).ok().flatten()).flatten();
+    let position = stood.map(|(_, position)| position);
     LedgerFacts {
         unusable: found
             .contradiction

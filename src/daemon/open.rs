@@ -377,8 +377,8 @@ impl Service {
             return Err(Refusal::new(RefusalKind::Conflict, sentence));
         }
         let mount = self.mount().ok_or_else(|| NO_MOUNT.to_owned());
-        let armed = mount
-            .and_then(|mount| mount.arm(&session, &permit).map_err(|error| errors::chain(&error)));
+        let armed =
+            mount.and_then(|mount| mount.arm(&session, &permit).map_err(|error| errors::chain(&error)));
         let armed = match (armed, opened) {
             (Ok(()), Some(opened)) => opened,
             // A pipe: it is filled from the moment it is there.

@@ -1,8 +1,8 @@
 //! The daemon without a bus: what may cross, and which answers must be alike.
 
 mod faults;
-mod scrub;
 mod keys;
+mod scrub;
 mod upkeep;
 mod upkeep_support;
 

@@ -11,8 +11,7 @@ mod judge_system;
 mod tests;
 
 pub use facts::{
-    BusPolicy, Facts, KeyFacts, LedgerFacts, Node, NodeKind, PlaceFacts, Role, Secret, SystemFacts,
-    UnitFacts,
+    BusPolicy, Facts, KeyFacts, LedgerFacts, Node, NodeKind, PlaceFacts, Role, Secret, SystemFacts, UnitFacts,
 };
 pub use judge_system::weakens;
 

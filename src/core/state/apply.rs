@@ -3,8 +3,8 @@
 use super::violation::{Contradiction, Violation};
 use super::{Damage, OpenSession, Recording, State};
 use crate::core::event::{
-    DetailsDestroyed, Event, HoldPlaced, Opened, Outcome, PurgePlanned, Record, Sealed, StoreDamaged, Subject,
-    Usage,
+    DetailsDestroyed, Event, HoldPlaced, Opened, Outcome, PurgePlanned, Record, Sealed, StoreDamaged,
+    Subject, Usage,
 };
 use crate::core::ids::{RecordingId, SessionId, SourceId};
 use crate::core::register::holds::Hold;

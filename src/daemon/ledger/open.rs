@@ -29,7 +29,6 @@ use crate::core::ledger::tree::Frontier;
 use crate::core::policy::{Flood, House, Policy};
 use crate::core::register::uses::Holders;
 use crate::core::retention::{DetailFacts, LastSeen};
-use crate::core::state::State;
 use crate::shell::clock::SystemClock;
 use crate::shell::crypt::Signer;
 use crate::shell::disk::ledger_files::LedgerDir;

@@ -116,14 +116,16 @@ impl Life {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let config = Config::load(&dir.join("greffier.toml")).unwrap();
         let state_dir = StateDir::open(&config.state_dir).map_err(|error| chain(&error))?;
-        let (assembled, before) = match runtime.block_on(open_all(config, &state_dir, &Environment::default())) {
-            Ok(opened) => opened,
-            Err(error) => {
-                runtime.shutdown_timeout(Duration::from_secs(20));
-                return Err(chain(&error));
-            }
-        };
-        let taken_up = runtime.block_on(take_up(&assembled.service, before, &state_dir)).map_err(|error| chain(&error));
+        let (assembled, before) =
+            match runtime.block_on(open_all(config, &state_dir, &Environment::default())) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    runtime.shutdown_timeout(Duration::from_secs(20));
+                    return Err(chain(&error));
+                }
+            };
+        let taken_up =
+            runtime.block_on(take_up(&assembled.service, before, &state_dir)).map_err(|error| chain(&error));
         let life = Self { runtime, assembled, state_dir };
         match taken_up {
             Ok(()) => Ok(life),
@@ -225,7 +227,11 @@ impl<'a> Days<'a> {
     /// A recording is opened, and read to its end.
     fn open(&mut self, id: RecordingId) -> Result<SessionId, Refusal> {
         let request = OpenRequest { reason: "incident".into(), ..OpenRequest::default() };
-        let opened = self.life.block(self.service().open_recording(games(), id.to_string(), request))?;
+        let opened = self.life.block(self.service().open_recording(
+            std::future::ready(Ok(games())),
+            id.to_string(),
+            request,
+        ))?;
         let bytes = read_as_owner(&opened.descriptor);
         if let Ok(bytes) = bytes {
             assert_eq!(Some(&bytes), self.told.content_of(&id), "what is read is what was sealed");

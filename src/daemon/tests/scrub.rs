@@ -147,7 +147,11 @@ fn inv10_harm_in_each_part_of_an_object_is_found_marked_and_taken_back_when_it_i
             );
             let harms = archive.harms().len();
             let asked = OpenRequest { reason: "incident".into(), ..OpenRequest::default() };
-            let refused = archive.service.open_recording(games(), id.to_string(), asked).await.unwrap_err();
+            let refused = archive
+                .service
+                .open_recording(std::future::ready(Ok(games())), id.to_string(), asked)
+                .await
+                .unwrap_err();
             assert!(refused.sentence.contains("store scrub --recording"), "{part}: {refused}");
             archive.scrub(Some(id)).await;
             assert_eq!(archive.harms().len(), harms, "{part}: what is known is not said again");

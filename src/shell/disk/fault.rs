@@ -10,7 +10,6 @@ use std::fs::File;
 #[cfg(not(test))]
 use std::io;
 #[cfg(not(test))]
-use std::io::Write as _;
 #[cfg(all(feature = "daemon", not(test)))]
 use std::os::fd::AsFd;
 #[cfg(not(test))]
@@ -94,13 +93,6 @@ pub(crate) fn write_at(op: Op, path: &Path, file: &File, bytes: &[u8], offset: u
     call(op, path, || file.write_all_at(bytes, offset))
 }
 
-/// Writes `bytes` where the file at `path` stands.
-#[cfg(not(test))]
-#[inline(always)]
-pub(crate) fn write_on(op: Op, path: &Path, mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    call(op, path, || file.write_all(bytes))
-}
-
 /// The inode number by which a file is known again after a restart.
 #[cfg(all(feature = "daemon", not(test)))]
 #[inline(always)]
@@ -109,9 +101,7 @@ pub(crate) fn known_inode(inode: u64, _modified: (i64, u32)) -> u64 {
 }
 
 #[cfg(test)]
-pub(crate) use tests::{
-    Faults, Mode, Watch, call, call_at, known_inode, on_file, open, watch, write_at, write_on,
-};
+pub(crate) use tests::{Faults, Mode, Watch, call, call_at, known_inode, on_file, open, watch, write_at};
 
 #[cfg(test)]
 pub(crate) mod tests;

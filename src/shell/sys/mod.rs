@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "this folder is the one place for it (design §4)")]
 
 pub mod lease;
-pub mod memory;
 pub mod locked;
+pub mod memory;
 pub mod ntp;
 pub mod own_table;

@@ -8,7 +8,7 @@ pub(crate) mod record;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Seek as _, Write as _};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -310,22 +310,6 @@ pub(crate) fn write_at(op: Op, path: &Path, file: &File, bytes: &[u8], offset: u
         }
     };
     let run = || file.write_all_at(bytes, offset);
-    pass(op, path, run, |it, ()| it.wrote(path, file, bytes, offset), half, |_| ())
-}
-
-pub(crate) fn write_on(op: Op, path: &Path, mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    let offset = file.stream_position()?;
-    let half = |recorder: Option<&mut Recorder>| {
-        let half = &bytes[..bytes.len() / 2];
-        let mut file = file;
-        if let (Ok(()), Some(recorder)) = (file.write_all(half), recorder) {
-            recorder.wrote(path, file, half, offset);
-        }
-    };
-    let run = || {
-        let mut file = file;
-        file.write_all(bytes)
-    };
     pass(op, path, run, |it, ()| it.wrote(path, file, bytes, offset), half, |_| ())
 }
 
