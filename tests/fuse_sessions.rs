@@ -8,6 +8,7 @@
     clippy::cast_possible_truncation,
     reason = "helpers of tests may panic: that is how a test fails"
 )]
+#![allow(clippy::disallowed_methods, reason = "the two settings of this test, said where they are read")]
 
 mod fuse_support;
 

@@ -21,7 +21,10 @@ use crate::shell::fuse::Meter;
 
 /// The meters of today, by user and grant.
 #[derive(Default)]
-pub struct Meters(Mutex<HashMap<(u32, RuleId), (Timestamp, Arc<Meter>)>>);
+pub struct Meters(Mutex<HashMap<(u32, RuleId), OfDay>>);
+
+/// When the day began, and its meter.
+type OfDay = (Timestamp, Arc<Meter>);
 
 impl Meters {
     /// The meter of the day that began at `since`. `so_far` tells what the ledger counts, for one that begins.

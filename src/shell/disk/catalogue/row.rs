@@ -113,6 +113,7 @@ fn flag(byte: u8) -> Option<bool> {
 
 /// What a batch does to the catalogue, in the order of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most are rows, and they live for one batch")]
 pub enum Change {
     /// A recording entered the archive, or its row changed.
     Put(Row),

@@ -104,7 +104,7 @@ struct Parts<'a>(&'a [u8], usize);
 impl io::Read for Parts<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.1 = (self.1 * 31 + 7) % 100_003;
-        if self.1 % 13 == 0 {
+        if self.1.is_multiple_of(13) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let count = (self.1 + 1).min(out.len()).min(self.0.len());
