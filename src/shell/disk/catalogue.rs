@@ -27,6 +27,8 @@ pub use row::{Change, Page, Query, Row};
 const FORMAT: u8 = 1;
 /// sled's cache. Its default of 1 GiB would be most of a small machine.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+/// The same while a catalogue is made: ids lie all over the tree, and what falls out of the cache is read again.
+const MAKING_CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// After SIGKILL the kernel may hold the old process's lock for a moment.
 const LOCK_TRIES: u32 = 40;
 const LOCK_WAIT: Duration = Duration::from_millis(50);
@@ -113,7 +115,7 @@ impl Catalogue {
     /// # Errors
     /// `Locked` after two seconds.
     pub fn open_as_it_is(dir: &Path) -> Result<Option<(Self, Position)>, CatalogueError> {
-        let opened = Self::open_engine(dir).and_then(|catalogue| Ok((catalogue.position()?, catalogue)));
+        let opened = Self::open_engine(dir, CACHE_BYTES).and_then(|catalogue| Ok((catalogue.position()?, catalogue)));
         match opened {
             Ok((position, catalogue)) => Ok(position.map(|position| (catalogue, position))),
             Err(locked @ CatalogueError::Locked(_)) => Err(locked),
@@ -130,7 +132,7 @@ impl Catalogue {
     /// As [`Catalogue::open`].
     pub fn destroy_and_recreate(dir: &Path) -> Result<Self, CatalogueError> {
         Self::discard(dir)?;
-        Self::open_engine(dir)
+        Self::open_engine(dir, MAKING_CACHE_BYTES)
     }
 
     /// The position of the last batch; `None` when there was none.
@@ -278,7 +280,7 @@ impl Catalogue {
         dir: &Path,
         fits: impl FnOnce(Position) -> bool,
     ) -> Result<(Self, u64), CatalogueError> {
-        let catalogue = Self::open_engine(dir)?;
+        let catalogue = Self::open_engine(dir, CACHE_BYTES)?;
         match catalogue.position()? {
             Some(position) if fits(position) => Ok((catalogue, position.0)),
             Some((size, _)) => Err(CatalogueError::Elsewhere(size)),
@@ -288,8 +290,8 @@ impl Catalogue {
     }
 
     #[expect(clippy::disallowed_methods, reason = "bounded wait for a lock, at start, on its own thread")]
-    fn open_engine(dir: &Path) -> Result<Self, CatalogueError> {
-        let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    fn open_engine(dir: &Path, cache_bytes: u64) -> Result<Self, CatalogueError> {
+        let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(None);
         for _ in 0..LOCK_TRIES {
             match guarded(|| config.open()) {
                 Err(CatalogueError::Engine(error)) if is_lock(&error) => thread::sleep(LOCK_WAIT),
