@@ -8,11 +8,11 @@ mod gather;
 mod look;
 mod system;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::places::Places;
 use super::{args::DoctorArgs, print, sentence};
 use crate::core::doctor::{Facts, Finding, LedgerFacts, Severity, judge};
 use crate::core::ledger::restore::{KnownHead, ORDER_FILE, Restore, RestoreOrder, judge_restore};
@@ -23,72 +23,6 @@ use crate::shell::disk::lock::LockError;
 use crate::shell::disk::statedir::{StateDir, StateDirError};
 use crate::shell::terminal::{self, Form};
 use look::Found;
-
-/// What `doctor` needs of the configuration; the service checks the rest.
-#[derive(Debug, Deserialize)]
-struct Places {
-    #[serde(default = "state_dir")]
-    state_dir: PathBuf,
-    #[serde(default = "run_dir")]
-    run_dir: PathBuf,
-    #[serde(default = "spool_dir")]
-    spool_dir: PathBuf,
-    #[serde(default = "policy")]
-    policy: PathBuf,
-    second_checkpoint: Option<PathBuf>,
-    #[serde(default)]
-    bus: Bus,
-    #[serde(default)]
-    key: Key,
-    #[serde(default)]
-    limits: Limits,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Bus {
-    address: Option<String>,
-    polkit: Option<bool>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Key {
-    credential: Option<String>,
-    insecure_key_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Limits {
-    min_free_bytes: Option<u64>,
-}
-
-fn state_dir() -> PathBuf {
-    "/var/lib/greffier".into()
-}
-fn run_dir() -> PathBuf {
-    "/run/greffier".into()
-}
-fn spool_dir() -> PathBuf {
-    "/var/spool/greffier".into()
-}
-fn policy() -> PathBuf {
-    "/etc/greffier/policy.toml".into()
-}
-
-impl Places {
-    fn read(path: &Path) -> Result<Self, Failure> {
-        let usage = |error: &dyn std::error::Error| {
-            Failure::Usage(format!(
-                "{} cannot be read; name the configuration with --config: {error}.",
-                path.display()
-            ))
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| usage(&error))?;
-        toml::from_str(&text).map_err(|error| usage(&error))
-    }
-    fn second_place(&self) -> PathBuf {
-        self.second_checkpoint.clone().unwrap_or_else(|| self.run_dir.join("checkpoint"))
-    }
-}
 
 /// Looks, and says what it found. Exit code 0 when nothing must be done or the order was left, 1 when something must.
 pub fn doctor(args: &DoctorArgs, form: Form, bus: Option<&str>) -> Result<u8, Failure> {

@@ -11,6 +11,7 @@ mod index;
 mod init;
 mod keys;
 mod ledger;
+mod places;
 mod policy;
 mod proofs;
 mod publish;

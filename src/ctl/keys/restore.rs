@@ -4,62 +4,22 @@
 //! ledger durable (`keys/restored`) · credential written, durable and read back. Must never put a key in place that does not open the key
 //! files, nor replace one that does.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::json;
 use zbus::Connection;
 use zbus::wire::Variant;
 use zeroize::Zeroizing;
 
 use super::{RestoreArgs, print, sentence, shares};
+use crate::ctl::places::Places;
 use crate::shell::bus::client::{Failure, ManagerProxy, Request};
 use crate::shell::crypt::{KeyBackup, MAX_BACKUP_BYTES};
 use crate::shell::disk::durable::{DiskError, create_new_durable};
-use crate::shell::disk::master_place::{MasterPlace, Which};
+use crate::shell::disk::master_place::Which;
 use crate::shell::disk::slots::{KeySlots, RESTORED_NOTE, SlotError};
 use crate::shell::disk::statedir::StateDir;
 use crate::shell::terminal::{self, Form};
-
-/// What is needed of the configuration; the service checks the rest.
-#[derive(Debug, Deserialize)]
-struct Places {
-    origin: String,
-    #[serde(default = "state_dir")]
-    state_dir: PathBuf,
-    key: KeyTable,
-}
-
-#[derive(Debug, Deserialize)]
-struct KeyTable {
-    credential: Option<String>,
-    insecure_key_file: Option<PathBuf>,
-}
-
-fn state_dir() -> PathBuf {
-    "/var/lib/greffier".into()
-}
-
-impl Places {
-    fn read(path: &Path) -> Result<Self, Failure> {
-        let usage = |error: &dyn std::error::Error| {
-            Failure::Usage(format!(
-                "{} cannot be read; name the configuration with --config: {error}.",
-                path.display()
-            ))
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| usage(&error))?;
-        toml::from_str(&text).map_err(|error| usage(&error))
-    }
-
-    fn master(&self) -> Result<MasterPlace, Failure> {
-        match &self.key {
-            KeyTable { insecure_key_file: Some(path), .. } => Ok(MasterPlace::PlainFile(path.clone())),
-            KeyTable { credential: Some(name), .. } => Ok(MasterPlace::credential(name)),
-            _ => Err(Failure::Usage("[key] of the configuration names no place for the master key.".into())),
-        }
-    }
-}
 
 /// Proves to the service that the backup opens and holds the key in force; the service records it.
 pub async fn drill(bus: &Connection, form: Form, args: &RestoreArgs) -> Result<u8, Failure> {
@@ -81,10 +41,11 @@ pub fn restore(args: &RestoreArgs, form: Form) -> Result<u8, Failure> {
     let place = places.master()?;
     let state = StateDir::open(&places.state_dir).map_err(|error| refused(&error))?;
     let backup = open(args)?;
-    if backup.origin != places.origin {
+    if Some(&backup.origin) != places.origin.as_ref() {
         return Err(Failure::Refused(format!(
             "The backup is of the archive {:?}, this one is {:?}. Nothing was changed.",
-            backup.origin, places.origin
+            backup.origin,
+            places.origin.as_deref().unwrap_or_default()
         )));
     }
     let shown = show(form, &backup, None);

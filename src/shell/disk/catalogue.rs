@@ -115,7 +115,8 @@ impl Catalogue {
     /// # Errors
     /// `Locked` after two seconds.
     pub fn open_as_it_is(dir: &Path) -> Result<Option<(Self, Position)>, CatalogueError> {
-        let opened = Self::open_engine(dir, CACHE_BYTES).and_then(|catalogue| Ok((catalogue.position()?, catalogue)));
+        let opened =
+            Self::open_engine(dir, CACHE_BYTES).and_then(|catalogue| Ok((catalogue.position()?, catalogue)));
         match opened {
             Ok((position, catalogue)) => Ok(position.map(|position| (catalogue, position))),
             Err(locked @ CatalogueError::Locked(_)) => Err(locked),
