@@ -1,4 +1,4 @@
-//! `make bench`: the rows of design §14 that need no program but ours, as ratios, measured side by side in one run.
+//! `make bench`: the rows of design §14 and those of the issues, as ratios, measured side by side in one run.
 //!
 //! Needs root, `/dev/fuse`, `dbus-daemon`, and the release build of the product. Arguments name the groups to run
 //! (default all): ledger, open, read, seal, verify, scale, purge. `BENCH_FULL=1` measures a million recordings and entries, not

@@ -60,6 +60,26 @@ pub struct Bounds {
     pub serve_bytes: u64,
 }
 
+impl Bounds {
+    /// Below which nothing is sealed, unless told otherwise: 1 GiB.
+    pub const SEAL_BYTES: u64 = 1 << 30;
+
+    /// From what the configuration says: one number is enough, the others follow from it.
+    pub fn new(seal_bytes: u64, warn_bytes: Option<u64>, serve_bytes: Option<u64>) -> Self {
+        Self {
+            warn_bytes: warn_bytes.unwrap_or(seal_bytes.saturating_mul(2)),
+            seal_bytes,
+            serve_bytes: serve_bytes.unwrap_or(seal_bytes / 16),
+        }
+    }
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self::new(Self::SEAL_BYTES, None, None)
+    }
+}
+
 /// What was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::core::space::Bounds;
 use crate::shell::bus::client::Failure;
 use crate::shell::disk::master_place::MasterPlace;
 
@@ -49,7 +50,17 @@ pub struct Key {
 /// `[limits]`
 #[derive(Debug, Default, Deserialize)]
 pub struct Limits {
-    pub min_free_bytes: Option<u64>,
+    min_free_bytes: Option<u64>,
+    warn_free_bytes: Option<u64>,
+    serve_free_bytes: Option<u64>,
+}
+
+impl Limits {
+    /// Below how much free space what stops.
+    pub fn bounds(&self) -> Bounds {
+        let seal_bytes = self.min_free_bytes.unwrap_or(Bounds::SEAL_BYTES);
+        Bounds::new(seal_bytes, self.warn_free_bytes, self.serve_free_bytes)
+    }
 }
 
 fn state_dir() -> PathBuf {

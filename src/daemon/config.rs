@@ -103,7 +103,7 @@ impl Default for Limits {
             session_max: period("PT1H", 3600),
             spool_settle_ms: 2000,
             refused_keep: period("P7D", 7 * 86_400),
-            min_free_bytes: 1 << 30,
+            min_free_bytes: Bounds::SEAL_BYTES,
             warn_free_bytes: None,
             serve_free_bytes: None,
             reserve_bytes: None,
@@ -117,12 +117,7 @@ const MOST_RESERVE_BYTES: u64 = 64 << 20;
 impl Limits {
     /// Below how much free space what stops.
     pub fn bounds(&self) -> Bounds {
-        let seal_bytes = self.min_free_bytes;
-        Bounds {
-            warn_bytes: self.warn_free_bytes.unwrap_or(seal_bytes.saturating_mul(2)),
-            seal_bytes,
-            serve_bytes: self.serve_free_bytes.unwrap_or(seal_bytes / 16),
-        }
+        Bounds::new(self.min_free_bytes, self.warn_free_bytes, self.serve_free_bytes)
     }
 
     /// How much is set aside for the ledger, in bytes.

@@ -1,6 +1,7 @@
 //! What was looked at. `None`: it could not be looked at, or need not be there.
 
 use crate::core::medium::Medium;
+use crate::core::space::Bounds;
 use crate::core::time::Timestamp;
 
 /// Everything.
@@ -74,8 +75,8 @@ pub struct PlaceFacts {
     pub medium: Option<Medium>,
     /// Bytes free there.
     pub free_bytes: Option<u64>,
-    /// `limits.min_free_bytes`.
-    pub min_free_bytes: u64,
+    /// Below what something stops, as configured.
+    pub bounds: Bounds,
     /// Path of the spool, and whether it is a tmpfs or lies on an encrypted volume.
     pub spool: Option<(String, bool)>,
 }

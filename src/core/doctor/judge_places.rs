@@ -3,9 +3,6 @@
 use super::{Facts, Found, Node, NodeKind, Role};
 use crate::core::medium::Medium;
 
-/// Below this, what is free is low.
-const LOW_FACTOR: u64 = 2;
-
 pub(super) fn judge(facts: &Facts, found: &mut Found) {
     let places = &facts.places;
     if let Some((code, why)) = &places.unusable {
@@ -29,15 +26,15 @@ pub(super) fn judge(facts: &Facts, found: &mut Found) {
     }
     if let Some(free) = places.free_bytes {
         let mib = |bytes: u64| bytes >> 20;
-        let (free_mib, min_mib) = (mib(free), mib(places.min_free_bytes));
-        if free < places.min_free_bytes {
+        let (free_mib, min_mib) = (mib(free), mib(places.bounds.seal_bytes));
+        if free < places.bounds.seal_bytes {
             found.add(
                 "space-short",
                 &places.state_dir,
                 format!("{free_mib} MiB are free, less than limits.min_free_bytes ({min_mib} MiB): nothing is sealed"),
                 "make room, or lower limits.min_free_bytes",
             );
-        } else if free < places.min_free_bytes.saturating_mul(LOW_FACTOR) {
+        } else if free < places.bounds.warn_bytes {
             found.add(
                 "space-low",
                 &places.state_dir,

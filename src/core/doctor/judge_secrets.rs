@@ -42,14 +42,14 @@ fn judge_keys(facts: &Facts, found: &mut Found) {
             "credential-missing",
             name.as_str(),
             "the encrypted credential with the master key is not in /etc/credstore.encrypted",
-            "restore it from a backup; the unit loads it from there",
+            "put it back with greffierctl keys restore; the unit loads it from there",
         ),
         Some(Secret::Plain { path, mode: None }) => {
             found.add(
                 "credential-missing",
                 path.as_str(),
                 "the master key is missing",
-                "restore it from a backup",
+                "put it back with greffierctl keys restore",
             );
         }
         Some(Secret::Plain { path, mode: Some(mode) }) => {

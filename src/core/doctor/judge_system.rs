@@ -3,10 +3,11 @@
 use super::{BusPolicy, Facts, Found};
 
 /// What the unit of the service forbids itself, each with the value that it has there.
-const HARDENING: [(&str, &str); 24] = [
+const HARDENING: [(&str, &str); 25] = [
     ("NoNewPrivileges", "yes"),
     ("MemoryDenyWriteExecute", "yes"),
     ("LimitCORE", "0"),
+    ("MemorySwapMax", "0"),
     ("KeyringMode", "private"),
     ("DevicePolicy", "closed"),
     ("PrivateNetwork", "yes"),
@@ -96,7 +97,7 @@ pub(super) fn judge(facts: &Facts, found: &mut Found) {
         found.add(
             "fuse-missing",
             "/dev/fuse",
-            "it is missing: no recording can be opened",
+            "it is missing: recordings are given as pipes alone, where a grant says pipe = true",
             "load the module fuse, and let the service use the device",
         );
     }

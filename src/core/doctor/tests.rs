@@ -22,7 +22,7 @@ fn sound() -> Facts {
             ],
             medium: Some(on(0xEF53)),
             free_bytes: Some(5 << 30),
-            min_free_bytes: 1 << 30,
+            bounds: crate::core::space::Bounds::default(),
             spool: Some(("/var/spool/greffier".into(), true)),
             ..PlaceFacts::default()
         },

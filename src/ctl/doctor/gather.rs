@@ -49,7 +49,7 @@ pub fn places(config: &Path, places: &Places, unusable: Option<(&'static str, St
         nodes,
         medium: medium_of(state).ok(),
         free_bytes: ObjectStore::open(state).and_then(|store| store.free_bytes()).ok(),
-        min_free_bytes: places.limits.min_free_bytes.unwrap_or(1 << 30),
+        bounds: places.limits.bounds(),
         spool: spool(&places.spool_dir),
     }
 }
