@@ -8,7 +8,7 @@
 use greffier::core::ids::{PurposeId, RecordingId, RuleId, SourceId};
 use greffier::core::policy::{
     AccessRequest, DayUse, Decision, Denial, DenialKind, House, Permit, Policy, PolicyFile, Principal,
-    Target, Verb, decide, decide_within, may, reconsider, refuse_caller, searchable_sources,
+    Running, Target, Verb, decide, decide_within, may, reconsider, refuse_caller, searchable_sources,
 };
 use greffier::core::time::{Period, Timestamp};
 use jiff::tz::{TimeZone, offset};
@@ -428,10 +428,48 @@ fn a_grant_whose_limit_of_the_day_is_reached_does_not_fit() {
     );
 }
 
+/// A session that was opened at [`NOW`] under `rule`, decided again.
+fn going_on(policy: &Policy, request: &AccessRequest, rule: &str, now: &str) -> Decision {
+    let rule = rule.parse().unwrap();
+    let running = Running { rule: &rule, opened: at(NOW) };
+    reconsider(policy, &house(), request, running, at(now), &|_, _| DayUse::default())
+}
+
+#[test]
+fn a_running_session_stays_with_its_grant_while_that_covers_it() {
+    let longer = "max_session = \"PT15M\", max_bytes_a_day = 1000 }\n\
+                  wide = { user = \"secretary\", role = \"viewer\", max_session = \"PT50M\", max_bytes_a_day = 7 }";
+    let both = policy(&EXAMPLE.replace("max_session = \"PT15M\", until = 2027-03-31 }", longer));
+    let request = view("secretary", "entrance", "incident");
+    let later = "2026-05-12T10:10:00Z";
+    let stays = allowed(going_on(&both, &request, "secretary-door", later));
+    assert_eq!((stays.rule().as_str(), stays.max_bytes_a_day()), ("secretary-door", Some(1000)));
+    assert_eq!(stays.expires(), at("2026-05-12T10:15:00Z"));
+    let moved = allowed(going_on(&both, &request, "gone", later));
+    assert_eq!((moved.rule().as_str(), moved.max_bytes_a_day()), ("wide", Some(7)));
+
+    // A full limit keeps nobody who is in it, and lets nobody in, on the day of the opening.
+    let full = |rule: &RuleId, since: Timestamp| {
+        assert_eq!(since, at("2026-05-11T22:00:00Z"));
+        DayUse { bytes: if rule.as_str() == "wide" { 7 } else { 0 }, ..DayUse::default() }
+    };
+    let carried = |rule: &str| {
+        let rule = rule.parse().unwrap();
+        let running = Running { rule: &rule, opened: at(NOW) };
+        allowed(reconsider(&both, &house(), &request, running, at("2026-05-12T10:10:00Z"), &full))
+    };
+    assert_eq!(carried("wide").rule().as_str(), "wide");
+    assert_eq!(carried("gone").rule().as_str(), "secretary-door");
+    let after_midnight = Running { rule: &"gone".parse().unwrap(), opened: at("2026-05-12T21:50:00Z") };
+    let next_day = at("2026-05-12T22:01:00Z");
+    let decided = reconsider(&both, &house(), &request, after_midnight, next_day, &full);
+    assert_eq!(allowed(decided).rule().as_str(), "secretary-door");
+}
+
 #[test]
 fn a_running_session_is_decided_again_from_when_it_was_opened() {
     let request = view("secretary", "entrance", "incident");
-    let again = |policy: &Policy, now: &str| reconsider(policy, &house(), &request, at(NOW), at(now));
+    let again = |policy: &Policy, now: &str| going_on(policy, &request, "secretary-door", now);
     assert_eq!(allowed(again(&example(), "2026-05-12T10:10:00Z")).expires(), at("2026-05-12T10:15:00Z"));
     let shorter = policy(&EXAMPLE.replace("PT15M", "PT5M"));
     assert_eq!(allowed(again(&shorter, "2026-05-12T10:10:00Z")).expires(), at("2026-05-12T10:05:00Z"));

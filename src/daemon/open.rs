@@ -362,7 +362,10 @@ impl Service {
             until: permit.value().expires(),
             recorded_bytes: 0,
         };
-        self.limit_bytes(&session, &live, permit.value().max_bytes_a_day());
+        // Another grant may have been foreseen than was recorded.
+        if let Some(mount) = self.mount() {
+            mount.set_end(&session, live.until, live.until_up_micros(live.until));
+        }
         self.sessions.insert(session, live.clone());
         let opened = async {
             match descriptor {
@@ -370,7 +373,7 @@ impl Service {
                 None => None,
             }
         };
-        let (ended, opened) = tokio::join!(self.ended_meanwhile(&live), opened);
+        let (ended, opened) = tokio::join!(self.ended_meanwhile(session, &live), opened);
         if let Some(end) = ended {
             self.end_session(session, end).await;
             let sentence = format!("The session ended before it began ({}); ask again.", end.as_str());

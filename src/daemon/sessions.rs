@@ -26,12 +26,13 @@ use crate::shell::{journal, message_id, users};
 
 impl Service {
     /// What ended a session between its entry and its place in the table: whoever ended sessions then (a purge, a hold,
-    /// a policy, a closed ledger, the stop) did not find it there. To be asked once it stands there.
-    pub(super) async fn ended_meanwhile(&self, live: &Live) -> Option<End> {
+    /// a policy, a closed ledger, the stop) did not find it there. To be asked once it stands there, and before it can be
+    /// read: what the policy in force bounds is bounded afterwards.
+    pub(super) async fn ended_meanwhile(self: &Arc<Self>, session: SessionId, live: &Live) -> Option<End> {
         if *self.stopping.borrow() {
             return Some(End::ServiceStopped);
         }
-        let (id, request) = (live.recording, live.request.clone());
+        let (id, service) = (live.recording, self.clone());
         let looked = self.ledger.look(move |desk| {
             if desk.state.recording(&id).is_none_or(|recording| recording.purging) {
                 return Some(End::Purged);
@@ -39,7 +40,7 @@ impl Service {
             if desk.state.holds().restricts(&id) {
                 return Some(End::Restricted);
             }
-            matches!(decide_for(desk, &request), Decision::Deny(_)).then_some(End::PolicyChanged)
+            (!service.goes_on(desk, &session)).then_some(End::PolicyChanged)
         });
         looked.await.unwrap_or(Some(End::LedgerUnavailable))
     }

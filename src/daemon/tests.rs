@@ -50,6 +50,9 @@ views = { user = "games", role = "viewer" }
 controls = { user = "games", role = "controller" }
 "#;
 
+const VIEWS: &str = "views = { user = \"games\", role = \"viewer\" }\n";
+const SESSION: SessionId = SessionId::from_bytes([9; 16]);
+
 struct Archive {
     dir: tempfile::TempDir,
     _state: StateDir,
@@ -161,6 +164,17 @@ impl Archive {
         }
     }
 
+    /// Puts a session in the table, and asks what ended it before.
+    async fn begins(&self, live: &Live) -> Option<End> {
+        self.service.sessions.insert(SESSION, live.clone());
+        self.service.ended_meanwhile(SESSION, live).await
+    }
+
+    async fn load(&self, policy: &str) {
+        std::fs::write(self.dir.path().join("policy.toml"), policy).unwrap();
+        assert!(self.service.load_policy(Detail::default()).await.is_ok());
+    }
+
     async fn plan_purge(&self, id: RecordingId) {
         let subject = Subject::recording(id, "entrance".parse().unwrap());
         let draft = Draft::fact(Event::PurgePlanned(PurgePlanned { due: None })).about(subject);
@@ -192,9 +206,9 @@ impl Archive {
 fn inv7_a_session_that_a_purge_did_not_find_yet_does_not_begin() {
     with_archive(async |archive, id| {
         let live = archive.live(id);
-        assert_eq!(archive.service.ended_meanwhile(&live).await, None);
+        assert_eq!(archive.begins(&live).await, None);
         archive.plan_purge(id).await;
-        assert_eq!(archive.service.ended_meanwhile(&live).await, Some(End::Purged));
+        assert_eq!(archive.begins(&live).await, Some(End::Purged));
     });
 }
 
@@ -202,10 +216,27 @@ fn inv7_a_session_that_a_purge_did_not_find_yet_does_not_begin() {
 fn a_session_that_a_new_policy_did_not_find_yet_does_not_begin() {
     with_archive(async |archive, id| {
         let live = archive.live(id);
-        let without = POLICY.replace("views = { user = \"games\", role = \"viewer\" }\n", "");
-        std::fs::write(archive.dir.path().join("policy.toml"), without).unwrap();
-        assert!(archive.service.load_policy(Detail::default()).await.is_ok());
-        assert_eq!(archive.service.ended_meanwhile(&live).await, Some(End::PolicyChanged));
+        archive.load(&POLICY.replace(VIEWS, "")).await;
+        assert_eq!(archive.begins(&live).await, Some(End::PolicyChanged));
+    });
+}
+
+#[test]
+fn a_session_that_a_new_policy_did_not_find_yet_begins_with_its_bounds() {
+    with_archive(async |archive, id| {
+        let live = archive.live(id);
+        let brief = "views = { user = \"games\", role = \"viewer\", max_session = \"PT5M\" }\n";
+        let long = VIEWS.replace("views", "long");
+        archive.load(&POLICY.replace(VIEWS, &format!("{brief}{long}"))).await;
+        assert_eq!(archive.begins(&live).await, None);
+        let bounded = archive.service.sessions.get(&SESSION).unwrap();
+        assert_eq!(bounded.until, live.opened.time.saturating_add_micros(300_000_000));
+        assert_eq!(bounded.rule.as_str(), "views", "a longer grant is no reason to move it");
+
+        // Its grant is gone: the other one carries it, for no longer than it had.
+        archive.load(&POLICY.replace(VIEWS, &long)).await;
+        let moved = archive.service.sessions.get(&SESSION).unwrap();
+        assert_eq!((moved.until, moved.rule.as_str()), (bounded.until, "long"));
     });
 }
 
@@ -213,7 +244,7 @@ fn a_session_that_a_new_policy_did_not_find_yet_does_not_begin() {
 fn a_restricted_recording_is_kept_and_not_opened() {
     with_archive(async |archive, id| {
         archive.restrict(id).await.unwrap();
-        assert_eq!(archive.service.ended_meanwhile(&archive.live(id)).await, Some(End::Restricted));
+        assert_eq!(archive.begins(&archive.live(id)).await, Some(End::Restricted));
         let request = OpenRequest { reason: "incident".into(), ..OpenRequest::default() };
         let refused =
             archive.service.open_recording(ready(Ok(games())), id.to_string(), request).await.unwrap_err();

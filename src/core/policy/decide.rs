@@ -91,21 +91,32 @@ pub fn decide_within(
     used: Used<'_>,
 ) -> Decision {
     let when = When { now, begins: now };
-    permit(policy, house, request, when, used).map_or_else(Decision::Deny, Decision::Allow)
+    permit(policy, house, request, when, None, used).map_or_else(Decision::Deny, Decision::Allow)
+}
+
+/// What a session that runs goes on from.
+#[derive(Debug, Clone, Copy)]
+pub struct Running<'a> {
+    /// The grant that carries it.
+    pub rule: &'a RuleId,
+    /// When it was opened.
+    pub opened: Timestamp,
 }
 
 /// Decides a session that runs once more, under a policy that may be another: whether it may go on, and until when, counted
-/// from when it was `opened`. What it has used of a limit by being opened does not speak against it. An end that lies in
-/// the past is an answer too: then it is over.
+/// from when it was opened. The grant that carries it goes on carrying it while it covers the question, and what was used of
+/// its limits does not speak against that; else the best other one that has room on the day of the opening. An end that lies
+/// in the past is an answer too: then it is over.
 pub fn reconsider(
     policy: &Policy,
     house: &House,
     request: &AccessRequest,
-    opened: Timestamp,
+    running: Running<'_>,
     now: Timestamp,
+    used: Used<'_>,
 ) -> Decision {
-    let when = When { now, begins: opened };
-    permit(policy, house, request, when, &|_, _| DayUse::default())
+    let when = When { now, begins: running.opened };
+    permit(policy, house, request, when, Some(running.rule), used)
         .map_or_else(Decision::Deny, Decision::Allow)
 }
 
@@ -121,6 +132,7 @@ fn permit(
     house: &House,
     request: &AccessRequest,
     When { now, begins }: When,
+    carried_by: Option<&RuleId>,
     used: Used<'_>,
 ) -> Result<Permit, Denial> {
     let hide = |denial: Denial| match request.target {
@@ -129,7 +141,7 @@ fn permit(
         Target::Source(_) | Target::Service => denial,
     };
     let user = caller(house, &request.who).map_err(hide)?;
-    let case = Case { ask: Ask { policy, house, user, now, begins }, request, used };
+    let case = Case { ask: Ask { policy, house, user, now, begins }, request, carried_by, used };
     case.is_known()?;
     let (purpose, reason) = match (request.verb, &request.target) {
         (Verb::View, Target::Service) => return Err(case.invalid("recording", "view needs one recording")),
@@ -151,6 +163,8 @@ fn permit(
 struct Case<'a> {
     ask: Ask<'a>,
     request: &'a AccessRequest,
+    /// The grant that carries the session already.
+    carried_by: Option<&'a RuleId>,
     used: Used<'a>,
 }
 
@@ -256,8 +270,11 @@ impl<'a> Case<'a> {
             return Err(self.refused(question));
         }
         let end = self.end()?;
+        let carries = |id: &RuleId| self.carried_by == Some(id);
+        let carrying = self.ask.grants(question).filter(|(id, _)| carries(id));
         let left = self.ask.grants(question).filter(|(id, grant)| self.exceeded(id, grant).is_none());
-        if let Some((rule, grant, expires)) = self.ask.best_of(left, end) {
+        let best = self.ask.best_of(carrying, end).or_else(|| self.ask.best_of(left, end));
+        if let Some((rule, grant, expires)) = best {
             return Ok(self.permit(rule, purpose, reason, expires, grant.max_bytes_a_day));
         }
         let reached = self.ask.grants(question).find_map(|(id, grant)| Some((id, self.exceeded(id, grant)?)));
@@ -269,7 +286,7 @@ impl<'a> Case<'a> {
         let limited = grant.max_recordings_a_day.is_some() || grant.max_bytes_a_day.is_some();
         match (&self.request.target, self.request.verb) {
             (Target::Recording { id: recording, .. }, Verb::View) if limited => {
-                let since = start_of_day(self.ask.now, &self.ask.house.time_zone);
+                let since = start_of_day(self.ask.begins, &self.ask.house.time_zone);
                 limits::exceeded(grant, recording, &(self.used)(id, since))
             }
             _ => None,

@@ -25,7 +25,7 @@ mod scope;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use answer::{Decision, Denial, DenialKind};
-pub use decide::{Permit, decide, decide_within, reconsider};
+pub use decide::{Permit, Running, decide, decide_within, reconsider};
 pub use error::{PolicyError, PolicyErrors};
 pub use flood::{Flood, FloodVerdict, RefusalKey, RefusedMany};
 pub use limits::{DayUse, Used, start_of_day};

@@ -1,82 +1,67 @@
 //! Running sessions under a policy that is new: each goes on, ends earlier, or ends now.
 //!
-//! Decided in the writer's order, for every session against the policy that the writer decides with. Must never lengthen a
-//! session, nor touch one that the policy allows as before.
+//! Decided in the writer's order, for every session against the policy that the writer decides with, and what bounds it is
+//! set in the same turn: no older verdict can follow a newer one. Must never lengthen a session, nor touch one that the
+//! policy allows as before.
 
 use std::sync::Arc;
 
 use super::{End, Live};
-use crate::core::policy::{Decision, reconsider, refuse_caller, start_of_day};
+use crate::core::ids::{RuleId, SessionId};
+use crate::core::policy::{DayUse, Decision, Permit, Running, reconsider, refuse_caller, start_of_day};
 use crate::core::time::Timestamp;
 use crate::daemon::ledger::Desk;
 use crate::daemon::service::Service;
 
-/// What becomes of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// It may go on, until then at the latest, within so many bytes a day.
-    GoesOn { until: Timestamp, max_bytes_a_day: Option<u64> },
-    /// It is not allowed any more, or its time would be over by now.
-    Ends,
-}
-
-fn judge(desk: &Desk<'_>, live: &Live) -> Verdict {
+/// The permit under which a session may go on; `None` when it is not allowed any more, or its time would be over by now.
+fn judge(desk: &Desk<'_>, live: &Live, used: &dyn Fn(&RuleId, Timestamp) -> DayUse) -> Option<Permit> {
     if refuse_caller(desk.house, &live.request.who).is_some() {
-        return Verdict::Ends;
+        return None;
     }
     let now = desk.now.time;
-    match reconsider(desk.policy, desk.house, &live.request, live.opened.time, now) {
-        Decision::Allow(permit) if permit.expires() > now => {
-            Verdict::GoesOn { until: permit.expires(), max_bytes_a_day: permit.max_bytes_a_day() }
-        }
-        _ => Verdict::Ends,
+    let running = Running { rule: &live.rule, opened: live.opened.time };
+    match reconsider(desk.policy, desk.house, &live.request, running, now, used) {
+        Decision::Allow(permit) if permit.expires() > now => Some(permit),
+        _ => None,
     }
 }
 
 impl Service {
     /// Asks for every running session again whether the policy in force grants it.
     pub(in crate::daemon) async fn reconsider_sessions(self: &Arc<Self>) {
-        let running = self.sessions.all();
-        if running.is_empty() {
-            return;
-        }
+        let service = self.clone();
         let judged = self.ledger.look(move |desk| {
-            let judge = |(id, live)| (id, judge(desk, &live), live);
-            running.into_iter().map(judge).collect::<Vec<_>>()
+            let running = service.sessions.which(|_| true);
+            running.into_iter().filter(|id| !service.goes_on(desk, id)).collect::<Vec<_>>()
         });
         // Turned away: the ledger is closed, and all of them are cut for that.
-        let Ok(judged) = judged.await else { return };
-        let mut ended = Vec::new();
-        for (id, verdict, live) in judged {
-            match verdict {
-                Verdict::Ends => ended.push(id),
-                Verdict::GoesOn { until, max_bytes_a_day } => {
-                    let Some(mount) = self.mount() else { continue };
-                    if until < live.until {
-                        mount.shorten(&id, until, live.until_up_micros(until));
-                        if let Some(live) = self.sessions.table().get_mut(&id) {
-                            live.until = live.until.min(until);
-                        }
-                    }
-                    self.limit_bytes(&id, &live, max_bytes_a_day);
-                }
-            }
-        }
+        let Ok(ended) = judged.await else { return };
         self.end_sessions(ended, End::PolicyChanged).await;
     }
 
-    /// Lets the bytes of a session count on the meter of its grant, and bounds them. They count where it was opened, on the
-    /// day it was opened, also when another grant allows it since.
-    pub(in crate::daemon) fn limit_bytes(
-        &self,
-        id: &crate::core::ids::SessionId,
-        live: &Live,
-        max_bytes_a_day: Option<u64>,
-    ) {
-        if let Some(mount) = self.mount() {
-            let since = start_of_day(live.opened.time, &self.house.time_zone);
-            let meter = self.sessions.meters.of(live.owner_uid, &live.rule, since, || 0);
-            mount.limit(id, meter, max_bytes_a_day.unwrap_or(u64::MAX));
+    /// Whether the policy in force lets a session go on; if so, its end, the grant that carries it, and its bytes are bounded
+    /// as that policy says. One that has left the table needs no second end. Waits for nothing.
+    ///
+    /// Its bytes count for the day on which it was opened, on the meter of the grant that carries it.
+    pub(in crate::daemon) fn goes_on(&self, desk: &Desk<'_>, id: &SessionId) -> bool {
+        let Some(live) = self.sessions.get(id) else { return true };
+        let (meters, uid) = (&self.sessions.meters, live.owner_uid);
+        let used = |rule: &RuleId, since| meters.used(desk, uid, rule, since);
+        let Some(permit) = judge(desk, &live, &used) else { return false };
+        let until = live.until.min(permit.expires());
+        if let Some(live) = self.sessions.table().get_mut(id) {
+            live.until = until;
+            live.rule = permit.rule().clone();
         }
+        if let Some(mount) = self.mount() {
+            if until < live.until {
+                mount.shorten(id, until, live.until_up_micros(until));
+            }
+            let since = start_of_day(live.opened.time, &self.house.time_zone);
+            let so_far = || desk.holders.used(desk.state.uses(), uid, permit.rule(), since).bytes;
+            let meter = meters.of(uid, permit.rule(), since, so_far);
+            mount.limit(id, meter, permit.max_bytes_a_day().unwrap_or(u64::MAX));
+        }
+        true
     }
 }

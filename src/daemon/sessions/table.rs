@@ -21,7 +21,7 @@ pub struct Live {
     pub source: SourceId,
     /// What was asked, to ask it again under another policy.
     pub request: AccessRequest,
-    /// By which grant it was opened: its bytes count there.
+    /// The grant that carries it: its bytes count there.
     pub rule: RuleId,
     /// Whom it was opened for.
     pub owner_uid: u32,
@@ -120,10 +120,6 @@ impl Sessions {
     pub fn which(&self, wanted: impl Fn(&Live) -> bool) -> Vec<SessionId> {
         self.table().iter().filter(|(_, live)| wanted(live)).map(|(id, _)| *id).collect()
     }
-    /// All of them, as they stand now.
-    pub fn all(&self) -> Vec<(SessionId, Live)> {
-        self.table().iter().map(|(id, live)| (*id, live.clone())).collect()
-    }
     /// How many run.
     pub fn count(&self) -> usize {
         self.table().len()
@@ -167,7 +163,7 @@ impl Live {
     }
 
     /// When the clock since boot reaches `until`, counted from when the session was opened.
-    pub(super) fn until_up_micros(&self, until: Timestamp) -> u64 {
+    pub(in crate::daemon) fn until_up_micros(&self, until: Timestamp) -> u64 {
         let may_run_micros = u64::try_from(until.micros_since(self.opened.time)).unwrap_or(0);
         self.opened.up_micros.saturating_add(may_run_micros)
     }

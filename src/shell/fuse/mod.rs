@@ -248,6 +248,14 @@ impl FuseMount {
         }
     }
 
+    /// Sets the end of a session that is not armed yet: what was recorded may end earlier or later than what was foreseen
+    /// when it was prepared.
+    pub fn set_end(&self, session: &SessionId, until: Timestamp, until_up_micros: u64) {
+        if let Some(served) = self.shared.by_session(session) {
+            served.set_end(until, until_up_micros);
+        }
+    }
+
     /// Ends a session earlier than it was to; never later.
     pub fn shorten(&self, session: &SessionId, until: Timestamp, until_up_micros: u64) {
         if let Some(served) = self.shared.by_session(session) {

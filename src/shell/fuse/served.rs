@@ -246,6 +246,15 @@ impl Served {
         self.lock().meter = Some((meter, most_bytes));
     }
 
+    /// Sets the end of the permit, nearer or later: before [`Served::arm`], and not afterwards.
+    pub fn set_end(&self, until: Timestamp, until_up_micros: u64) {
+        let mut state = self.lock();
+        if state.phase == Phase::Prepared {
+            state.until = until;
+            state.until_up_micros = until_up_micros;
+        }
+    }
+
     /// Moves the end of the permit nearer.
     pub fn shorten(&self, until: Timestamp, until_up_micros: u64) {
         let mut state = self.lock();
@@ -432,6 +441,53 @@ impl Drop for Reading {
         drop(state);
         if let Some(reply) = unanswered {
             reply.error(Errno::EIO);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::time::BootId;
+
+    struct Nothing;
+    impl Plaintext for Nothing {
+        fn len_bytes(&self) -> u64 {
+            0
+        }
+        fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> std::io::Result<usize> {
+            Ok(0)
+        }
+    }
+
+    #[test]
+    fn inv11_the_end_that_was_recorded_counts_and_afterwards_only_a_nearer_one() {
+        let wall = |micros| Timestamp::from_micros(micros).unwrap();
+        let at = |micros| Moment {
+            time: wall(micros),
+            up_micros: u64::try_from(micros).unwrap(),
+            boot: BootId::from_bytes([1; 16]),
+            synchronised: true,
+        };
+        for recorded in [50, 200] {
+            let served = Served::new(
+                Serving {
+                    session: SessionId::from_bytes([1; 16]),
+                    owner_uid: 5,
+                    until: wall(100),
+                    until_up_micros: 100,
+                    seekable: true,
+                    content: Box::new(Nothing),
+                },
+                2,
+            );
+            served.set_end(wall(recorded), recorded.unsigned_abs());
+            assert!(served.arm());
+            served.set_end(wall(1000), 1000);
+            assert_eq!(served.check(5, &at(recorded - 1)), Ok(()));
+            assert!(matches!(served.check(5, &at(recorded)), Err(Refusal::Expired { .. })));
+            served.shorten(wall(20), 20);
+            assert!(matches!(served.check(5, &at(20)), Err(Refusal::Expired { .. })));
         }
     }
 }
