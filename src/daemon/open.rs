@@ -427,19 +427,23 @@ enum PrepareError {
 
 impl PrepareError {
     fn key(error: crate::shell::disk::slots::SlotError) -> Self {
-        Self::of(Harm::KeyMissing, "the key of a recording cannot be used", &error)
+        use crate::shell::disk::slots::SlotError;
+        let gone = matches!(error, SlotError::NotFound | SlotError::Damaged { .. });
+        Self::of(gone.then_some(Harm::KeyMissing), "the key of a recording cannot be used", &error)
     }
     fn object(error: ObjectError) -> Self {
-        let harm =
-            if matches!(error, ObjectError::Missing(_)) { Harm::ObjectMissing } else { Harm::ObjectDamaged };
+        let harm = match error {
+            ObjectError::Missing(_) => Some(Harm::ObjectMissing),
+            ObjectError::Damaged { .. } => Some(Harm::ObjectDamaged),
+            _ => None,
+        };
         Self::of(harm, "a sealed recording cannot be used", &error)
     }
-    fn of(harm: Harm, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        // For want of descriptors or memory nothing is damaged.
-        if errors::is_exhausted(error) {
-            Self::Mount(errors::chain(error))
-        } else {
-            Self::damaged(harm, words, error)
+    /// `harm`: what is damaged for good. A disk that does not answer, descriptors or memory that ran out are no damage.
+    fn of(harm: Option<Harm>, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        match harm {
+            Some(harm) => Self::damaged(harm, words, error),
+            None => Self::Mount(errors::chain(error)),
         }
     }
     fn damaged(harm: Harm, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {

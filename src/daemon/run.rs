@@ -21,10 +21,10 @@ use super::ledger::{OpenError, OpenLedger, Proposal};
 use super::projection::{Follow, Projection};
 use super::rekey::RekeyError;
 use super::service::Service;
-use super::sessions::{End, Sessions};
+use super::sessions::{End, Sessions, account};
 use super::space::Space;
 use super::{ingest, keys, recover, serve};
-use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped, Subject, Usage};
+use crate::core::event::{Detail, Draft, Event, LedgerStarted, LedgerStopped, Subject};
 use crate::core::format::slot::{SlotId, SlotKind};
 use crate::core::ids::{RecordingId, SessionId};
 use crate::core::ledger::note::VerifierKey;
@@ -40,7 +40,7 @@ use crate::shell::disk::ledger_files::read_bounded;
 use crate::shell::disk::object::{ObjectError, ObjectStore};
 use crate::shell::disk::slots::SlotError;
 use crate::shell::disk::statedir::{StateDir, StateDirError};
-use crate::shell::fuse::{FuseError, FuseMount};
+use crate::shell::fuse::{self, FuseError, FuseMount};
 use crate::shell::watch::Spool;
 use crate::shell::{journal, message_id, systemd};
 
@@ -412,21 +412,28 @@ async fn stop(running: Running, orderly: bool) {
     let _no_manager = systemd::stopping();
     service.stopping.send_replace(true);
     service.end_sessions(service.sessions.which(|_| true), End::ServiceStopped).await;
-    // Those that were ending by themselves have left the table already; their entries come before the stop too.
-    let _ended = service.sessions.all_ended().await;
     // Ends within a piece of reading, with an entry; its place is kept.
     service.scrubs.stop().await;
-    // A purge under way ends first: it holds this.
+    // A purge under way ends first: it holds this, and ends sessions itself.
     let _purged = service.purging.lock().await;
     let _rotated = service.rotating.lock().await;
+    // Those that were ending by themselves have left the table already; their entries come before the stop too.
+    let _ended = service.sessions.all_ended().await;
     serve::record_last_refusals(&service).await;
-    service.record_owed().await;
+    service.settle_owed().await;
+    // What could not be recorded up to here is told by the entry of the stop itself.
+    let owed = std::mem::take(&mut *service.sessions.owed());
     let why = if orderly { "service-stopped" } else { "bus-lost" };
     let stopped = Draft::fact(Event::LedgerStopped(LedgerStopped { why: why.into() }));
+    let accounts = service.clone();
     let recorded = service.ledger.record(move |desk| {
-        // Granted while the service stopped: such a session finds that out before anything can be read through it.
-        let mut drafts =
-            desk.state.sessions().iter().map(|(id, session)| never_began(*id, session, &desk.now));
+        let account = |id: &SessionId| {
+            let owed = owed.iter().find(|(owing, ..)| owing == id).map(|(_, _, usage)| usage.clone());
+            // Granted while the service stopped: such a session finds that out before anything can be read through it.
+            owed.or_else(|| accounts.mount()?.usage(id)).unwrap_or_default()
+        };
+        let sessions = desk.state.sessions().iter();
+        let mut drafts = sessions.map(|(id, session)| last_end(*id, session, &account(id), &desk.now));
         Ok(match drafts.next() {
             Some(first) => drafts.fold(Proposal::new(first, ()), Proposal::and).and(stopped),
             None => Proposal::new(stopped, ()),
@@ -441,11 +448,10 @@ async fn stop(running: Running, orderly: bool) {
     journal::record(log::Level::Info, message_id::SERVICE_STOPPED, "greffierd stopped", &[]);
 }
 
-/// The end of a session that was granted while the service stopped.
-fn never_began(id: SessionId, session: &OpenSession, now: &Moment) -> Draft {
+/// The end of a session that the stop still finds open.
+fn last_end(id: SessionId, session: &OpenSession, usage: &fuse::Usage, now: &Moment) -> Draft {
     let ran_micros = u64::try_from(now.time.micros_since(session.opened)).unwrap_or(0);
-    let why = End::ServiceStopped.as_str().into();
-    let usage = Usage { why, bytes: 0, ranges: Vec::new(), duration_us: ran_micros };
+    let usage = account(usage, ran_micros, End::ServiceStopped.as_str());
     let subject = Subject::recording(session.recording, session.source.clone());
     Draft::fact(Event::AccessClosed(usage)).about(Subject { session: Some(id), ..subject })
 }

@@ -8,7 +8,7 @@ mod limits;
 mod reconsider;
 mod table;
 
-pub use table::{End, Live, Sessions};
+pub use table::{End, Live, Sessions, account};
 
 use std::sync::Arc;
 
@@ -197,6 +197,13 @@ impl Service {
 
     /// Records the ends that could not be recorded when they came.
     pub(super) async fn record_owed(&self) {
+        // A stop waits for it.
+        let _ending = self.sessions.ending().await;
+        self.settle_owed().await;
+    }
+
+    /// The same for whoever holds the ends.
+    pub(super) async fn settle_owed(&self) {
         let owed = std::mem::take(&mut *self.sessions.owed());
         for (id, live, usage) in owed {
             match self.ledger.look(move |desk| desk.state.sessions().contains_key(&id)).await {

@@ -47,6 +47,14 @@ struct Feed {
     position: Position,
     /// The catalogue that is being made.
     new: Option<Catalogue>,
+    /// Why it is not any more.
+    failed: Option<CatalogueError>,
+}
+
+impl Feed {
+    fn why(&mut self) -> CatalogueError {
+        self.failed.take().unwrap_or(CatalogueError::LedgerStopped)
+    }
 }
 
 impl Shared {
@@ -55,7 +63,7 @@ impl Shared {
             dir,
             ledger,
             catalogue: RwLock::new(None),
-            feed: Mutex::new(Feed { holds, position, new: None }),
+            feed: Mutex::new(Feed { holds, position, new: None, failed: None }),
             running: AtomicBool::new(false),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
@@ -91,9 +99,11 @@ impl Shared {
     pub(super) fn rebuild_in_place(&self) -> Result<Catalogue, CatalogueError> {
         self.fill(&self.dir)?;
         let mut feed = self.feed();
-        let new = feed.new.take().ok_or(CatalogueError::LedgerStopped)?;
+        let Some(new) = feed.new.take() else { return Err(feed.why()) };
         new.apply(&[], feed.position)?;
-        Ok(new)
+        // Opened again with the cache of every day.
+        drop(new);
+        Catalogue::open_at(&self.dir, feed.position)
     }
 
     /// Puts a row for each recording into a new catalogue, which is `feed.new` afterwards.
@@ -101,6 +111,11 @@ impl Shared {
         log::info!("the catalogue is made anew from the ledger");
         self.done.store(0, Ordering::Relaxed);
         self.total.store(0, Ordering::Relaxed);
+        // Before the recordings are listed: from here on every batch reaches it, and what was applied before stands in the list.
+        let made = Catalogue::destroy_and_recreate(dir)?;
+        let mut feed = self.feed();
+        (feed.new, feed.failed) = (Some(made), None);
+        drop(feed);
         let listed = self.ledger.look_blocking(|desk| {
             let recordings = desk.state.recordings();
             recordings.map(|(id, recording)| (recording.start, *id)).collect::<Vec<_>>()
@@ -109,10 +124,9 @@ impl Shared {
         // As they stand in the catalogue: neighbours are written together.
         places.sort_unstable();
         self.total.store(places.len() as u64, Ordering::Relaxed);
-        self.feed().new = Some(Catalogue::destroy_and_recreate(dir)?);
         for chunk in places.chunks(CHUNK_ROWS) {
             let ids: Vec<RecordingId> = chunk.iter().map(|(_, id)| *id).collect();
-            let feed = self.feed();
+            let mut feed = self.feed();
             let rows = self.ledger.look_blocking(move |desk| {
                 let row_of = |id: &RecordingId| {
                     let held = desk.state.holds().on(id).is_some();
@@ -123,7 +137,7 @@ impl Shared {
             let rows = rows.map_err(|_| CatalogueError::LedgerStopped)?;
             match &feed.new {
                 Some(new) => new.add_new(&rows, NOWHERE)?,
-                None => return Err(CatalogueError::LedgerStopped),
+                None => return Err(feed.why()),
             }
             self.done.fetch_add(chunk.len() as u64, Ordering::Relaxed);
         }
@@ -133,7 +147,7 @@ impl Shared {
     /// Puts what was made into its place: searches wait so long, batches too.
     fn replace(&self, beside: &std::path::Path) -> Result<(), CatalogueError> {
         let mut feed = self.feed();
-        let new = feed.new.take().ok_or(CatalogueError::LedgerStopped)?;
+        let Some(new) = feed.new.take() else { return Err(feed.why()) };
         new.apply(&[], feed.position)?;
         drop(new);
         let mut in_use = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
@@ -185,6 +199,10 @@ impl Follower {
             if usable && broken {
                 self.from.health.mend(Part::Catalogue);
             }
+            if !usable && !broken {
+                let why = "Searching is off: the catalogue cannot be used; it is made anew when it can be.";
+                self.from.health.degrade(Part::Catalogue, why);
+            }
             broken = !usable;
             if broken {
                 retry_at = retry_at.or_else(|| self.from.clock.monotonic().checked_add(RETRY));
@@ -199,9 +217,9 @@ impl Follower {
         let mut feed = self.shared.feed();
         let changes = changes(&batch.records, &mut feed.holds);
         feed.position = (batch.size, batch.root);
-        if feed.new.as_ref().is_some_and(|new| new.apply(&changes, NOWHERE).is_err()) {
+        if let Some(Err(error)) = feed.new.as_ref().map(|new| new.apply(&changes, NOWHERE)) {
             // The rebuild finds it gone, and ends.
-            feed.new = None;
+            (feed.new, feed.failed) = (None, Some(error));
         }
         let applied = {
             let in_use = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
@@ -211,8 +229,6 @@ impl Follower {
         if let Some(Err(error)) = applied {
             log::error!("the catalogue cannot be used, searches are refused until it is made anew: {error}");
             self.shared.put(None);
-            let why = "Searching is off: the catalogue cannot be written; it is made anew when it can be.";
-            self.from.health.degrade(Part::Catalogue, why);
         }
         self.reached.send_replace(batch.size);
     }

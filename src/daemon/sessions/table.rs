@@ -143,7 +143,8 @@ impl Sessions {
         // Nothing is left half done under this lock.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    pub(super) fn owed(&self) -> std::sync::MutexGuard<'_, Vec<(SessionId, Live, fuse::Usage)>> {
+    /// The accounts of ended sessions that the ledger could not take.
+    pub fn owed(&self) -> std::sync::MutexGuard<'_, Vec<(SessionId, Live, fuse::Usage)>> {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -174,13 +175,14 @@ impl Live {
     }
 
     pub(super) fn usage(&self, usage: &fuse::Usage, now: &Moment, why: &str) -> Usage {
-        Usage {
-            why: why.into(),
-            bytes: usage.bytes_read,
-            ranges: fewer(&usage.ranges, RANGES_IN_ENTRY),
-            duration_us: now.up_micros.saturating_sub(self.opened.up_micros),
-        }
+        account(usage, now.up_micros.saturating_sub(self.opened.up_micros), why)
     }
+}
+
+/// What a session has read, as an entry says it.
+pub fn account(usage: &fuse::Usage, duration_us: u64, why: &str) -> Usage {
+    let ranges = fewer(&usage.ranges, RANGES_IN_ENTRY);
+    Usage { why: why.into(), bytes: usage.bytes_read, ranges, duration_us }
 }
 
 /// At most `most` ranges that cover at least what was read: neighbours with the smallest gaps are joined.

@@ -227,7 +227,15 @@ impl Catalogue {
     pub fn replace_by(dir: &Path, beside: &Path, position: Position) -> Result<Self, CatalogueError> {
         Self::discard(dir)?;
         fs::rename(beside, dir).map_err(|source| CatalogueError::Io { path: beside.to_owned(), source })?;
-        let (catalogue, _) = Self::open_at_position(dir, |made| made == position)?;
+        Self::open_at(dir, position)
+    }
+
+    /// Opens the catalogue in `dir`, which must be at `position`.
+    ///
+    /// # Errors
+    /// As [`Catalogue::open`]; `Elsewhere` when it is not.
+    pub fn open_at(dir: &Path, position: Position) -> Result<Self, CatalogueError> {
+        let (catalogue, _) = Self::open_at_position(dir, |found| found == position)?;
         Ok(catalogue)
     }
 

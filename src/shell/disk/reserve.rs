@@ -9,13 +9,17 @@
 use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::fault::{Op, call};
 
 /// Given up at a time, in bytes: enough for a bundle of entries with details and tiles.
 const PIECE_BYTES: u64 = 2 << 20;
+
+/// Between the look at its length and the change of it nobody else may change it: it would grow a hole.
+static CHANGING: Mutex<()> = Mutex::new(());
 
 /// Its place.
 fn place(state_dir: &Path) -> PathBuf {
@@ -32,9 +36,12 @@ pub fn held_bytes(state_dir: &Path) -> u64 {
 /// # Errors
 /// The disk has no room for it; then what was held before is still held.
 pub fn fill(state_dir: &Path, bytes: u64) -> io::Result<()> {
+    let _alone = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
     let path = place(state_dir);
     let held = held_bytes(state_dir);
-    if held == bytes {
+    // A copy of the state directory may have its length and no blocks.
+    let blocks = std::fs::metadata(&path).map_or(0, |meta| meta.blocks().saturating_mul(512));
+    if held == bytes && blocks >= bytes {
         return Ok(());
     }
     let file = call(Op::Open, &path, || {
@@ -55,7 +62,7 @@ pub fn fill(state_dir: &Path, bytes: u64) -> io::Result<()> {
 
 fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     let flags = rustix::fs::FallocateFlags::empty();
-    match rustix::fs::fallocate(file, flags, from, to - from) {
+    match rustix::fs::fallocate(file, flags, 0, to) {
         Ok(()) => Ok(()),
         // Zeros do the same on a file system that cannot allocate without writing.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
@@ -80,6 +87,7 @@ fn shorten(path: &Path, file: &File, to: u64) -> io::Result<()> {
 
 /// Gives up at least `bytes` of it, as far as it goes. Whether any was given up.
 fn give_up(state_dir: &Path, bytes: u64) -> bool {
+    let _alone = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
     let path = place(state_dir);
     let held = held_bytes(state_dir);
     if held == 0 {
@@ -126,7 +134,6 @@ pub fn is_full(error: &(dyn Error + 'static)) -> bool {
 mod tests {
     use super::*;
     use crate::shell::disk::durable::DiskError;
-    use std::os::unix::fs::MetadataExt as _;
 
     const MIB: u64 = 1 << 20;
 

@@ -10,6 +10,9 @@ use zeroize::Zeroize as _;
 /// The largest READ the kernel sends: what `max_write` promises in the handshake.
 pub const MAX_READ_BYTES: u32 = 1024 * 1024;
 
+/// Most that wait for their next read: as many as read at the same time, or ahead, while no disk stands still.
+const MOST_IDLE: usize = 20;
+
 /// Buffers waiting for their next read. They still hold plaintext until [`Buffers::wipe`] or the end.
 #[derive(Default)]
 pub struct Buffers(Arc<Idle>);
@@ -53,7 +56,12 @@ impl Buffers {
 
     /// Overwrites the idle buffers.
     pub fn wipe(&self) {
-        self.0.lock().iter_mut().for_each(Part::wipe);
+        // Beside the lock: whoever reads meanwhile does not wait.
+        let mut parts = std::mem::take(&mut *self.0.lock());
+        parts.iter_mut().for_each(Part::wipe);
+        let mut idle = self.0.lock();
+        parts.truncate(MOST_IDLE.saturating_sub(idle.len()));
+        idle.append(&mut parts);
     }
 }
 
@@ -86,6 +94,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.home.lock().extend(self.part.take());
+        let mut idle = self.home.lock();
+        if idle.len() < MOST_IDLE {
+            idle.extend(self.part.take());
+        }
     }
 }

@@ -52,18 +52,26 @@ pub fn open(shared: &Arc<Shared>, session: &SessionId) -> io::Result<OwnedFd> {
     rustix::pipe::fcntl_setpipe_size(&writer, PIPE_BYTES)?;
     let shared = Arc::clone(shared);
     let fill = move || {
-        pour(&shared, &served, &writer);
+        let told = pour(&shared, &served, &writer);
         drop(writer);
-        (shared.events)(FuseEvent::LastRelease(served.session));
+        // The first end that is told is the one that is recorded.
+        if !told {
+            (shared.events)(FuseEvent::LastRelease(served.session));
+        }
     };
     std::thread::Builder::new().name("pipe".into()).spawn(fill)?;
     Ok(reader)
 }
 
-/// Until the recording, the session or the reader ends.
-fn pour(shared: &Shared, served: &Arc<Served>, writer: &OwnedFd) {
+/// Until the recording, the session or the reader ends. Whether an end was told.
+fn pour(shared: &Shared, served: &Arc<Served>, writer: &OwnedFd) -> bool {
     let mut buffer = shared.buffers.take();
-    let piece = buffer.room(PIPE_BYTES);
+    let told = pour_through(shared, served, writer, buffer.room(PIPE_BYTES));
+    buffer.wipe();
+    told
+}
+
+fn pour_through(shared: &Shared, served: &Arc<Served>, writer: &OwnedFd, piece: &mut [u8]) -> bool {
     let mut offset = 0;
     while offset < served.size_bytes {
         let reading = match served.begin_pipe(&(shared.clock)()) {
@@ -77,27 +85,28 @@ fn pour(shared: &Shared, served: &Arc<Served>, writer: &OwnedFd) {
                     let session = served.session;
                     (shared.events)(FuseEvent::DamagedRead { session, offset, error });
                 }
-                return;
+                return false;
             }
         };
         // Accounted for as a whole: what of it a cut keeps back counts as seen.
         if let Err(refusal) = reading.grant_to_pipe(offset, filled, &(shared.clock)()) {
             return ended(shared, served, refusal);
         }
-        drop(reading);
-        if !write_all(shared, served, writer, piece.get(..filled).unwrap_or_default()) {
-            return;
+        if let Some(told) = write_all(shared, served, writer, piece.get(..filled).unwrap_or_default()) {
+            return told;
         }
+        // Under way until its bytes are out of our memory: a purge waits for it.
+        drop(reading);
         offset = offset.saturating_add(filled as u64);
     }
+    false
 }
 
-/// Whether all was written: the session may end meanwhile, and the reader may go.
-fn write_all(shared: &Shared, served: &Served, writer: &OwnedFd, mut bytes: &[u8]) -> bool {
+/// `None` when all was written. The session may end meanwhile, and the reader may go: then whether an end was told.
+fn write_all(shared: &Shared, served: &Served, writer: &OwnedFd, mut bytes: &[u8]) -> Option<bool> {
     while !bytes.is_empty() {
         if let Err(refusal) = served.check(served.owner_uid, &(shared.clock)()) {
-            ended(shared, served, refusal);
-            return false;
+            return Some(ended(shared, served, refusal));
         }
         match rustix::io::write(writer, bytes) {
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
@@ -108,16 +117,18 @@ fn write_all(shared: &Shared, served: &Served, writer: &OwnedFd, mut bytes: &[u8
             }
             Err(Errno::INTR) => {}
             // The reader has closed its end.
-            Err(_) => return false,
+            Err(_) => return Some(false),
         }
     }
-    true
+    None
 }
 
-fn ended(shared: &Shared, served: &Served, refusal: Refusal) {
-    match refusal {
-        Refusal::Expired { first: true } => (shared.events)(FuseEvent::Expired(served.session)),
-        Refusal::OverLimit => (shared.events)(FuseEvent::OverLimit(served.session)),
-        _ => {}
-    }
+fn ended(shared: &Shared, served: &Served, refusal: Refusal) -> bool {
+    let end = match refusal {
+        Refusal::Expired { first: true } => FuseEvent::Expired(served.session),
+        Refusal::OverLimit => FuseEvent::OverLimit(served.session),
+        _ => return false,
+    };
+    (shared.events)(end);
+    true
 }
