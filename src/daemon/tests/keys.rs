@@ -36,7 +36,7 @@ fn key(dir: &Path) -> MasterKey {
 }
 
 #[test]
-fn a_rotation_is_ordered_and_done_and_an_old_copy_of_the_key_opens_nothing() {
+fn inv7_a_rotation_is_ordered_and_done_and_an_old_copy_of_the_key_opens_nothing() {
     with_archive_of(administered, async |archive, id| {
         let dir = archive.dir.path();
         let old = key(dir);
