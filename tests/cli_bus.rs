@@ -404,6 +404,7 @@ fn a_backup_in_shares_is_written_tried_and_opened_by_no_wrong_share() {
     }
     let again = run(&service, CTL, &["keys", "backup", "--shares", "2/3", "--output", &backup]);
     assert_eq!(again.status.code(), Some(1), "never over a file");
+    assert_eq!(service.asked(), ["backup keys"], "once");
 
     let drill = |shares: &[String]| {
         let mut arguments = vec!["--json", "keys", "restore", &backup, "--check"];
@@ -431,6 +432,22 @@ fn a_backup_in_shares_is_written_tried_and_opened_by_no_wrong_share() {
         Some(2),
         "for nobody"
     );
+}
+
+#[test]
+fn a_share_that_cannot_be_written_leaves_no_other_and_no_backup_is_asked_for() {
+    let service = Service::start(b"", 1);
+    let folder = service.dir.path().join("out");
+    std::fs::create_dir(&folder).unwrap();
+    // The names of shares 1 to 9 have the 255 bytes that a name may have, that of share 10 one more.
+    let backup = folder.join("k".repeat(247));
+    let output =
+        run(&service, CTL, &["keys", "backup", "--shares", "2/10", "--output", backup.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("share-10") && said.contains("are removed again"), "{said}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    assert_eq!(service.asked(), [""; 0]);
 }
 
 #[test]

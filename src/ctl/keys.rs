@@ -18,7 +18,8 @@ pub use restore::{drill, restore};
 use super::args::{BackupArgs, RestoreArgs};
 use super::{print, sentence};
 use crate::shell::bus::client::{Failure, ManagerProxy, Request};
-use crate::shell::disk::durable::create_new_durable;
+use crate::shell::disk::durable::{create_new_durable, sync_dir};
+use crate::shell::disk::shred::overwrite_and_remove;
 use crate::shell::terminal::{self, Form};
 
 /// Changes the master key.
@@ -40,6 +41,14 @@ pub async fn backup(bus: &Connection, form: Form, args: &BackupArgs) -> Result<u
     if to.is_empty() {
         return Err(Failure::Usage("Say whom the backup is for: --to age1..., or --shares K/N.".into()));
     }
+    // Cut and proved before anything is written or asked for.
+    let texts = match &cut {
+        Some((identity, split)) => {
+            let recipient = identity.to_public().to_string();
+            shares::cut(identity.to_string().expose_secret(), &recipient, *split).map_err(Failure::Refused)?
+        }
+        None => Vec::new(),
+    };
     let share_paths: Vec<PathBuf> = (1..=args.shares.map_or(0, |split| split.of))
         .map(|number| share_path(&args.output, number))
         .collect();
@@ -51,17 +60,25 @@ pub async fn backup(bus: &Connection, form: Form, args: &BackupArgs) -> Result<u
             )));
         }
     }
-    let request = Request::from([("to", Variant::from(to))]);
-    let (backup, entry) = ManagerProxy::new(bus).await?.backup_keys(request).await?;
-    write_new(&args.output, &backup)?;
-    if let Some((identity, split)) = &cut {
-        let secret = identity.to_string();
-        let recipient = identity.to_public().to_string();
-        let texts = shares::cut(secret.expose_secret(), &recipient, *split).map_err(Failure::Refused)?;
+    let mut written = Vec::new();
+    let made = async {
         for (path, text) in share_paths.iter().zip(&texts) {
             write_new(path, text.as_bytes())?;
+            written.push(path.as_path());
         }
-    }
+        let request = Request::from([("to", Variant::from(to))]);
+        let (backup, entry) = ManagerProxy::new(bus).await?.backup_keys(request).await?;
+        write_new(&args.output, &backup).map_err(|failure| {
+            let more =
+                format!("The service sealed this backup and recorded it as entry {entry}; make another.");
+            and_said(failure, &more)
+        })?;
+        Ok(entry)
+    };
+    let entry = match made.await {
+        Ok(entry) => entry,
+        Err(failure) => return Err(without_shares(failure, &written)),
+    };
     let paths: Vec<_> = share_paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     let mut answer = json!({ "backup": args.output.to_string_lossy(), "entry": entry });
     if let (Some(answer), false) = (answer.as_object_mut(), paths.is_empty()) {
@@ -89,6 +106,34 @@ fn share_path(output: &Path, number: u8) -> PathBuf {
     let mut name = output.file_name().unwrap_or_default().to_owned();
     name.push(format!(".share-{number}"));
     output.with_file_name(name)
+}
+
+/// Removes the shares of a backup that was not made: they open nothing. The failure, which says so too.
+fn without_shares(failure: Failure, written: &[&Path]) -> Failure {
+    let Some(first) = written.first() else { return failure };
+    let mut left = Vec::new();
+    for path in written {
+        if let Err(error) = overwrite_and_remove(path) {
+            left.push(sentence(&error));
+        }
+    }
+    let folder = std::path::absolute(first).ok();
+    if let Some(Err(error)) = folder.as_deref().and_then(Path::parent).map(sync_dir) {
+        left.push(sentence(&error));
+    }
+    let more = match left.is_empty() {
+        true => "The shares that were written are removed again.".to_owned(),
+        false => format!("The shares that were written open nothing; remove them. {}", left.join(" ")),
+    };
+    and_said(failure, &more)
+}
+
+fn and_said(failure: Failure, more: &str) -> Failure {
+    match failure {
+        Failure::Refused(said) => Failure::Refused(format!("{said} {more}")),
+        Failure::Usage(said) => Failure::Usage(format!("{said} {more}")),
+        Failure::Unavailable(said) => Failure::Unavailable(format!("{said} {more}")),
+    }
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {

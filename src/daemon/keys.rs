@@ -148,6 +148,17 @@ impl Service {
             Refusal::new(RefusalKind::Conflict, "The master key is being changed; wait until that has ended.")
         };
         let _one = self.rotating.try_lock().map_err(|_| conflict())?;
+        let asking = person.clone();
+        let before = self.ledger.look(move |desk| {
+            let asks = asking.asks(Verb::Administer, Target::Service, None);
+            let permitted = matches!(decide_for(desk, &asks), Decision::Allow(_));
+            desk.state.rotation().filter(|_| permitted).cloned()
+        });
+        // One that is committed and lacks its end, because what was before could not be removed. No new one is ordered over it: its
+        // own end would never be told.
+        if let Some(before) = before.await?.filter(|before| before.to <= self.slots.generation()) {
+            self.end(before).await?;
+        }
         let from = self.slots.generation();
         let rotation = KeyRotation { from, to: from.saturating_add(1) };
         let ordered = rotation.clone();
@@ -157,24 +168,14 @@ impl Service {
             match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let detail = Detail { ground: said.ground, ..person.detail(permit.rule()) };
-                    // One whose end is missing because what was before could not be removed.
-                    let before = desk.state.rotation().cloned();
-                    Ok(Proposal::new(draft.with_detail(detail), Ok(before)))
+                    Ok(Proposal::new(draft.with_detail(detail), Ok(())))
                 }
                 Decision::Deny(denial) => {
                     person.refused(desk, Verb::Administer, denial, draft.with_detail(said))
                 }
             }
         });
-        let before = allowed(recorded.await?)?.into_value();
-        if let Some(before) = before.filter(|before| before.to <= from) {
-            let service = self.clone();
-            let ended = tokio::task::spawn_blocking(move || service.end_rotation()).await;
-            // What fails here fails again below, and is told there.
-            if matches!(ended, Ok(Ok(()))) {
-                self.rotated(before).await?;
-            }
-        }
+        let _recorded = allowed(recorded.await?)?;
         self.rotate(rotation).await
     }
 
@@ -185,7 +186,7 @@ impl Service {
         let Ok(Some(rotation)) = ordered else { return };
         log::info!("a change of the master key was cut short and goes on");
         let resumed = if self.slots.generation() >= rotation.to {
-            self.rotated(rotation).await
+            self.end(rotation).await
         } else {
             self.rotate(rotation).await
         };
@@ -206,20 +207,39 @@ impl Service {
                 return Err(Refusal::internal());
             }
         };
-        let why = chain(&error);
-        log::error!("the master key was not changed, or its change is not finished: {why}");
         if self.slots.generation() >= to {
-            let sentence = "The master key is changed, but what was before could not be removed: both are kept up. Mend the cause, which \
-                            the journal names, then run `greffierctl keys rotate` again or restart the service.";
-            self.health.degrade(Part::Rotation, sentence);
-            return Err(Refusal::new(RefusalKind::Internal, format!("{sentence} ({why})")));
+            return Err(self.not_ended(&error));
         }
+        let why = chain(&error);
+        log::error!("the master key was not changed: {why}");
         let failed = Draft::fact(Event::KeyRotationFailed(Because { why: error.word().into() }));
         let _recorded = self.ledger.record(move |_| Ok(Proposal::new(failed, ()))).await?;
         Err(Refusal::new(
             RefusalKind::Internal,
             format!("The master key was not changed and the old one stays in force: {why}."),
         ))
+    }
+
+    /// Ends a change that is committed. When what was before cannot be removed, the order stays open.
+    async fn end(self: &Arc<Self>, rotation: KeyRotation) -> Result<(), Refusal> {
+        let service = self.clone();
+        match tokio::task::spawn_blocking(move || service.end_rotation()).await {
+            Ok(Ok(())) => self.rotated(rotation).await,
+            Ok(Err(error)) => Err(self.not_ended(&error)),
+            Err(panic) => {
+                log::error!("ending the change of the master key panicked: {panic}");
+                Err(Refusal::internal())
+            }
+        }
+    }
+
+    fn not_ended(&self, error: &RotateError) -> Refusal {
+        let why = chain(error);
+        log::error!("the master key is changed, but its change is not finished: {why}");
+        let sentence = "The master key is changed, but what was before could not be removed: both are kept up. Mend the cause, which \
+                        the journal names, then run `greffierctl keys rotate` again or restart the service.";
+        self.health.degrade(Part::Rotation, sentence);
+        Refusal::new(RefusalKind::Internal, format!("{sentence} ({why})"))
     }
 
     /// The last step.

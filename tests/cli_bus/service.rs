@@ -288,6 +288,7 @@ impl Archive for Fake {
         }
     }
     async fn backup_keys(&self, _: Caller, to: Vec<String>) -> Answer<(Vec<u8>, u64)> {
+        self.asked.lock().unwrap().push("backup keys".into());
         let recipients: Vec<_> = to.iter().map(|text| text.parse().unwrap()).collect();
         let master = greffier::shell::crypt::MasterKey::from_bytes(&[9; 32]);
         Ok((master.seal_backup("test.example/greffier", 4, &recipients).unwrap(), 12))

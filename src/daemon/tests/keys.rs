@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::core::event::Outcome;
+use crate::core::event::{KeyRotation, Outcome};
+use crate::daemon::health::Part;
 use crate::shell::disk::fault::{Mode, Op, watch};
+use crate::shell::disk::master_place::Which;
 
 const ADMINISTERED: &str = r#"
 administrator = { verbs = ["administer"] }
@@ -34,7 +36,7 @@ fn key(dir: &Path) -> MasterKey {
 }
 
 #[test]
-fn a_rotation_is_ordered_and_done_and_an_old_copy_of_the_key_opens_nothing() {
+fn inv7_a_rotation_is_ordered_and_done_and_an_old_copy_of_the_key_opens_nothing() {
     with_archive_of(administered, async |archive, id| {
         let dir = archive.dir.path();
         let old = key(dir);
@@ -112,6 +114,45 @@ fn a_key_that_was_put_back_is_an_entry_of_the_next_start() {
     with_archive_of(restored, async |archive, _| {
         assert_eq!(archive.count("key.restored"), 1);
         assert_eq!(names(&archive.dir.path().join("state/keys")), ["1.a", "1.b"]);
+    });
+}
+
+#[test]
+fn a_change_whose_old_credential_cannot_be_removed_stays_open_until_it_can() {
+    with_archive_of(administered, async |archive, _| {
+        let (dir, service) = (archive.dir.path(), &archive.service);
+        let said = Detail { ground: Some("a disk left".into()), ..Detail::default() };
+        let one_to_two = KeyRotation { from: 1, to: 2 };
+        let ordered = Draft::fact(Event::KeyRotationOrdered(one_to_two.clone())).with_detail(said);
+        let _entry = service.ledger.record(move |_| Ok(Proposal::new(ordered, ()))).await.unwrap();
+        let (new, same) = (MasterKey::from_bytes(&[9; 32]), MasterKey::from_bytes(&[9; 32]));
+        service.master_place.create(Which::Next, &new).unwrap();
+        service.slots.rewrap(same).unwrap();
+        // Committed. Now a folder of this name stands in the way, which no call here removes.
+        std::fs::rename(dir.join("key"), dir.join("old")).unwrap();
+        std::fs::create_dir(dir.join("key")).unwrap();
+
+        service.resume_rotation().await;
+        assert!(service.health.is_degraded(Part::Rotation));
+        let refused = service.rotate_keys_for(admin(), None).await.unwrap_err();
+        assert!(refused.sentence.contains("run `greffierctl keys rotate` again"), "{refused}");
+        assert_eq!(archive.state().await.rotation(), Some(&one_to_two));
+        let ended = |archive: &Archive| (archive.count("key.rotated"), archive.count("key.rotation-failed"));
+        assert_eq!((archive.count("key.rotation-ordered"), ended(&archive)), (1, (0, 0)));
+        let denied = service.rotate_keys_for(games(), None).await.unwrap_err();
+        assert_eq!(denied.kind, RefusalKind::Denied, "who may not ask learns nothing of it");
+
+        std::fs::remove_dir(dir.join("key")).unwrap();
+        std::fs::rename(dir.join("old"), dir.join("key")).unwrap();
+        service.rotate_keys_for(admin(), None).await.unwrap();
+        assert_eq!((ended(&archive), service.slots.generation()), ((2, 0), 3));
+        let ends = archive.records().into_iter().filter_map(|record| match record.event {
+            Event::KeyRotated(rotation) => Some((rotation.from, rotation.to)),
+            _ => None,
+        });
+        assert_eq!(ends.collect::<Vec<_>>(), [(1, 2), (2, 3)]);
+        assert!(archive.state().await.rotation().is_none() && !service.health.is_degraded(Part::Rotation));
+        archive.verify();
     });
 }
 

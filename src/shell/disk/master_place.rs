@@ -5,8 +5,8 @@
 //! to a program in an argument or in the environment; and never replaces a file.
 //!
 //! System calls of [`MasterPlace::create`]: `O_TMPFILE`, `write`, `fsync`, `linkat`, `fsync` of the folder; then the file is read again and
-//! must give the same key. Of [`MasterPlace::settle`]: usual name overwritten and unlinked (`shred.rs`), folder synced · created anew ·
-//! `.next` overwritten and unlinked, folder synced.
+//! must give the same key. Of [`MasterPlace::settle`]: sealed, in memory · usual name overwritten and unlinked (`shred.rs`), folder
+//! synced · created anew · `.next` overwritten and unlinked, folder synced.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -120,11 +120,16 @@ impl MasterPlace {
     /// # Errors
     /// `systemd-creds` says no; the new credential is bound to something else than the one beside it; the disk refuses.
     pub fn create(&self, which: Which, master: &MasterKey) -> Result<(), MasterPlaceError> {
-        let path = self.path(which);
         let bytes = self.sealed(which, master)?;
+        self.write(which, &bytes, master)
+    }
+
+    /// [`MasterPlace::create`] from what is sealed already.
+    fn write(&self, which: Which, bytes: &[u8], master: &MasterKey) -> Result<(), MasterPlaceError> {
+        let path = self.path(which);
         let folder = path.parent().unwrap_or(Path::new("/"));
         std::fs::create_dir_all(folder).map_err(DiskError::when("make", folder))?;
-        create_new_durable(folder, &self.name(which), &bytes)?;
+        create_new_durable(folder, &self.name(which), bytes)?;
         match self.load(which)? {
             Some(kept) if kept.is_same_as(master) => Ok(()),
             _ => Err(MasterPlaceError::NotKept(path)),
@@ -136,14 +141,24 @@ impl MasterPlace {
     /// # Errors
     /// As [`MasterPlace::create`], the disk apart.
     pub fn sealed(&self, which: Which, master: &MasterKey) -> Result<Zeroizing<Vec<u8>>, MasterPlaceError> {
+        self.sealed_like(&[Which::Usual, Which::Next], which, master)
+    }
+
+    /// The same, bound to what those of `like` are bound to that are there.
+    fn sealed_like(
+        &self,
+        like: &[Which],
+        which: Which,
+        master: &MasterKey,
+    ) -> Result<Zeroizing<Vec<u8>>, MasterPlaceError> {
         // Room for all of it from the start: a vector that grows leaves copies of the key behind.
         let mut plain = Zeroizing::new(Vec::with_capacity(MASTER_KEY_BYTES));
         master.write_to(&mut *plain).map_err(MasterPlaceError::Run)?;
         let Self::Credential { program, .. } = self else { return Ok(plain) };
         let name = format!("--name={}", self.name(which));
         let sealed = run(Command::new(program).args(["encrypt", &name, "-", "-"]), "encrypt", &plain)?;
-        for beside in [Which::Usual, Which::Next] {
-            let path = self.path(beside);
+        for beside in like {
+            let path = self.path(*beside);
             if let Some(old) = read_bounded(&path)?
                 && seal_kind(&old) != seal_kind(&sealed)
             {
@@ -196,8 +211,10 @@ impl MasterPlace {
             if !holds(Which::Next)? {
                 return Err(MasterPlaceError::Nowhere(self.path(Which::Usual)));
             }
+            // Sealed before anything is removed; like `.next` alone, because a crash may have left the usual file overwritten.
+            let bytes = self.sealed_like(&[Which::Next], Which::Usual, master)?;
             self.remove(Which::Usual)?;
-            self.create(Which::Usual, master)?;
+            self.write(Which::Usual, &bytes, master)?;
         }
         self.remove(Which::Next)
     }

@@ -123,3 +123,27 @@ fn a_key_that_stands_nowhere_removes_nothing() {
         assert!(holds(&place, Which::Usual, &old) && !place.exists(Which::Next));
     }
 }
+
+#[test]
+fn the_usual_credential_stays_until_the_new_one_is_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let [place, _] = places(dir.path());
+    let (old, new) = (MasterKey::generate().unwrap(), MasterKey::generate().unwrap());
+    place.create(Which::Usual, &old).unwrap();
+    place.create(Which::Next, &new).unwrap();
+    let program = dir.path().join("creds");
+    let failing = PROGRAM.replace("encrypt) ", "encrypt) echo no TPM >&2; exit 1; ");
+    let otherwise =
+        PROGRAM.replace("encrypt) { printf 'kind of seal 16.'", "encrypt) { printf 'kind of seal 99.'");
+    for (changed, said) in [(failing, "no TPM"), (otherwise, "same TPM")] {
+        std::fs::write(&program, changed).unwrap();
+        let error = place.settle(&new).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+        assert!(holds(&place, Which::Usual, &old) && holds(&place, Which::Next, &new));
+    }
+    std::fs::write(&program, PROGRAM).unwrap();
+    // As a crash leaves it after the overwriting.
+    std::fs::write(place.path(Which::Usual), [0; 4096]).unwrap();
+    place.settle(&new).unwrap();
+    assert!(holds(&place, Which::Usual, &new) && !place.exists(Which::Next));
+}

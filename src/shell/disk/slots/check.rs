@@ -1,6 +1,6 @@
 //! Looking at one slot on the medium, both copies, while the service works.
 //!
-//! Must never change a slot: it says what is there, [`KeySlots::repair`] writes.
+//! Must never change a slot: it says what is there and enters it in the index, [`KeySlots::repair`] writes.
 
 use super::generation::Generation;
 use super::{HalfSlot, KeySlots, Side, SlotError, SlotId, SlotKind, State, offset_of};
@@ -21,18 +21,28 @@ pub enum SlotCheck {
 impl KeySlots {
     /// Reads both copies of a slot from the medium. No lock is held while all is well.
     pub fn check(&self, kind: SlotKind, id: &SlotId) -> Result<SlotCheck, SlotError> {
-        if let Some(SlotCheck::Sound) = self.look(&self.generations().in_force, kind, id)? {
+        let first = self.look(&self.generations().in_force, kind, id);
+        if matches!(first, Ok(Some(SlotCheck::Sound))) && !self.is_half(kind, id) {
             return Ok(SlotCheck::Sound);
         }
-        // Perhaps it was being written, or its generation went out of force. Now nobody writes.
+        // Perhaps it was being written, or destroyed and made again between its copies, or its generation went out of force: what was
+        // seen, an error too, counts for nothing. Now nobody writes.
         let _writing = self.writing();
         let in_force = self.generations().in_force;
         let Some(found) = self.look(&in_force, kind, id)? else { return Ok(SlotCheck::Gone) };
-        if let SlotCheck::Half(half) = &found {
-            let good = if half.path == in_force.pair.path(Side::A) { Side::B } else { Side::A };
-            self.index().set(kind, *id, State::Half(good));
-        }
+        let state = match &found {
+            SlotCheck::Half(half) if half.path == in_force.pair.path(Side::A) => State::Half(Side::B),
+            SlotCheck::Half(_) => State::Half(Side::A),
+            // A copy that the medium did not give once and gives again is read from again.
+            SlotCheck::Sound => State::Live,
+            SlotCheck::Lost | SlotCheck::Gone => return Ok(found),
+        };
+        self.index().set(kind, *id, state);
         Ok(found)
+    }
+
+    fn is_half(&self, kind: SlotKind, id: &SlotId) -> bool {
+        self.index().places.get(&(kind, *id)).is_some_and(|place| matches!(place.state, State::Half(_)))
     }
 
     fn look(

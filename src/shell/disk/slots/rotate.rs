@@ -117,6 +117,13 @@ impl KeySlots {
         let _writing = self.writing();
         let old = self.generations().in_force;
         let number = old.number.saturating_add(1);
+        // Looked at before anything is written or removed: a generation that was put there by hand while this runs is nobody's to lose by
+        // a change of keys. A copy b alone is what a failed attempt left.
+        let found = Self::in_force(&self.keys_dir)?;
+        if found != Some(old.number) {
+            let path = self.keys_dir.join(Side::A.file_name(found.unwrap_or(number)));
+            return Err(SlotError::Contradiction { path, offset: 0 });
+        }
         let prepared = self.prepare(&old, master, number);
         let mut new = match prepared {
             Ok(new) => new,
@@ -159,11 +166,6 @@ impl KeySlots {
     /// 1 to 3.
     fn prepare(&self, old: &Generation, master: MasterKey, number: u64) -> Result<Generation, SlotError> {
         self.give_up(number);
-        if Self::in_force(&self.keys_dir)? != Some(old.number) {
-            // Put there by hand while this runs: nobody may lose it by a change of keys.
-            let path = self.keys_dir.join(Side::A.file_name(number));
-            return Err(SlotError::Contradiction { path, offset: 0 });
-        }
         let wanted: HashMap<u64, (SlotKind, SlotId)> = {
             let index = self.index();
             let open = index.places.iter().filter(|(_, place)| place.state != State::Doomed);

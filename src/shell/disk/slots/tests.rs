@@ -199,6 +199,49 @@ fn inv10_damage_after_the_start_names_file_and_offset_and_one_good_copy_suffices
 }
 
 #[test]
+fn a_half_slot_that_reads_sound_again_is_read_from_both_copies() {
+    let keys = Keys::new();
+    let slots = keys.open();
+    let secret = Secret::generate().unwrap();
+    slots.create(SlotKind::Data, id(1), &secret).unwrap();
+    keys.flip("a", 30);
+    assert!(matches!(slots.check(SlotKind::Data, &id(1)), Ok(SlotCheck::Half(_))));
+    assert_eq!(slots.half().len(), 1);
+    keys.flip("a", 30);
+    assert!(matches!(slots.check(SlotKind::Data, &id(1)), Ok(SlotCheck::Sound)));
+    assert!(slots.half().is_empty());
+    keys.flip("b", 30);
+    assert!(same(&slots.open_secret(SlotKind::Data, &id(1)).unwrap(), &secret));
+}
+
+#[test]
+fn what_a_look_without_the_lock_finds_wrong_is_looked_at_again_with_it() {
+    let keys = Keys::new();
+    let slots = keys.open();
+    slots.create(SlotKind::Data, id(1), &Secret::generate().unwrap()).unwrap();
+    let before = fs::read(keys.path("b")).unwrap();
+    // As when the slot is made again between the reading of its copies: both open and differ.
+    let other = Keys::new();
+    other.open().create(SlotKind::Data, id(1), &Secret::generate().unwrap()).unwrap();
+    let writing = slots.writing();
+    fs::copy(other.path("b"), keys.path("b")).unwrap();
+    std::thread::scope(|scope| {
+        let check = scope.spawn(|| slots.check(SlotKind::Data, &id(1)));
+        // Long enough for the first look. Were it not, the test would see less, and not fail.
+        let begun = std::time::Instant::now();
+        while !check.is_finished() && begun.elapsed() < std::time::Duration::from_millis(100) {
+            std::thread::yield_now();
+        }
+        fs::write(keys.path("b"), &before).unwrap();
+        drop(writing);
+        assert!(matches!(check.join().unwrap(), Ok(SlotCheck::Sound)));
+    });
+    fs::copy(other.path("b"), keys.path("b")).unwrap();
+    let contradicts = slots.check(SlotKind::Data, &id(1));
+    assert!(matches!(contradicts, Err(SlotError::Contradiction { .. })), "one that stays is told");
+}
+
+#[test]
 fn many_threads_create_open_and_destroy() {
     let keys = Keys::new();
     let slots = keys.open();

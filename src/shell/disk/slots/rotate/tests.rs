@@ -231,3 +231,23 @@ fn a_key_that_opens_in_neither_copy_stops_a_rotation_and_nothing_changes() {
     assert!(matches!(slots.rewrap(master(&NEW)), Err(SlotError::Damaged { offset: 1536, .. })));
     assert_eq!((slots.generation(), names(dir.path())), (1, vec!["1.a".into(), "1.b".into()]));
 }
+
+#[test]
+fn a_generation_that_was_put_there_by_hand_stops_a_rotation_and_is_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (slots, known) = slots(dir.path());
+    for (from, to) in [("1.a", "2.a"), ("1.b", "2.b"), ("1.b", "2.b.new")] {
+        fs::copy(dir.path().join(from), dir.path().join(to)).unwrap();
+    }
+    let files = || names(dir.path()).into_iter().map(|name| fs::read(dir.path().join(name)).unwrap());
+    let before: Vec<_> = files().collect();
+    let refused = slots.rewrap(master(&NEW));
+    assert!(matches!(refused, Err(SlotError::Contradiction { path, .. }) if path.ends_with("2.a")));
+    assert_eq!(names(dir.path()), ["1.a", "1.b", "2.a", "2.b", "2.b.new"]);
+    assert_eq!(files().collect::<Vec<_>>(), before);
+    // A copy b alone is what a failed attempt left.
+    fs::remove_file(dir.path().join("2.a")).unwrap();
+    slots.rewrap(master(&NEW)).and_then(|()| slots.remove_old()).unwrap();
+    assert_eq!(names(dir.path()), ["2.a", "2.b"]);
+    assert_open(&slots, &known, "after");
+}
