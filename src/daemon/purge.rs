@@ -1,6 +1,6 @@
 //! Destroying recordings (design §6 and §9).
 //!
-//! In order, for each: the file it was sealed from removed, if that failed before · sessions cut · decided again in the writer's order, `purge.planned` durable · sessions cut that began
+//! In order, for each: the file it was sealed from removed, if that failed before; while that cannot be done or known, it waits · sessions cut · decided again in the writer's order, `purge.planned` durable · sessions cut that began
 //! meanwhile · key destroyed in both copies of its slot: the point of no return · object unlinked, directory synced ·
 //! `purge.done` durable. A crash before the key is destroyed leaves the recording as it was; after it, the next start
 //! finishes. Must never destroy what a hold keeps (invariant 12), nor anything while the clock is suspect (invariant 11).
