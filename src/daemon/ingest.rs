@@ -189,6 +189,9 @@ pub(super) async fn recover(service: &Arc<Service>, source: &SourceId) {
             Ok(spool) => spool,
             Err(error) => return log::error!("the spool cannot be opened: {error}"),
         };
+        if let Err(error) = spool.remove_empty_slots(&source) {
+            log::warn!("empty folders in .taking and .refused of {source} stay: {error}");
+        }
         match spool.leftovers(&source) {
             Ok(leftovers) => {
                 for leftover in leftovers {

@@ -1,6 +1,6 @@
 //! Destroying recordings (design §6 and §9).
 //!
-//! In order, for each: the file it was sealed from removed, if that failed before · sessions cut · decided again in the writer's order, `purge.planned` durable · sessions cut that began
+//! In order, for each: the file it was sealed from removed, if that failed before; while that cannot be done or known, it waits · sessions cut · decided again in the writer's order, `purge.planned` durable · sessions cut that began
 //! meanwhile · key destroyed in both copies of its slot: the point of no return · object unlinked, directory synced ·
 //! `purge.done` durable. A crash before the key is destroyed leaves the recording as it was; after it, the next start
 //! finishes. Must never destroy what a hold keeps (invariant 12), nor anything while the clock is suspect (invariant 11).
@@ -185,8 +185,11 @@ impl Service {
                 continue;
             }
             match self.purge_one(id, by.as_ref()).await {
-                Ok(true) => report.purged += 1,
-                Ok(false) => report.held += 1,
+                Ok(()) => report.purged += 1,
+                // Decided again, it stays.
+                Err(refusal) if refusal.kind == RefusalKind::Held => report.held += 1,
+                // Gone, not due any more, or the clock became suspect: the next plan says which.
+                Err(refusal) if refusal.kind == RefusalKind::Conflict => {}
                 Err(refusal) if refusal.kind == RefusalKind::LedgerUnavailable => return Err(refusal),
                 Err(_) => report.failed += 1,
             }
@@ -194,12 +197,12 @@ impl Service {
         Ok(report)
     }
 
-    /// Destroys one recording. `false`: decided again, it stays.
+    /// Destroys one recording. `Held` and `Conflict`: decided again, it stays.
     async fn purge_one(
         self: &Arc<Self>,
         id: RecordingId,
         by: Option<&(Person, Scope)>,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<(), Refusal> {
         self.end_sessions(self.sessions.which(|live| live.recording == id), End::Purged).await;
         let detail = by.map(|(person, scope)| person.detail(scope.rule()));
         let sound = self.clock_sound();
@@ -212,18 +215,11 @@ impl Service {
             };
             Ok(Proposal::new(draft, order))
         });
-        let order = match order.await {
-            Ok(order) => order,
-            Err(refusal) if matches!(refusal.kind, RefusalKind::Held | RefusalKind::Conflict) => {
-                return Ok(false);
-            }
-            Err(refusal) => return Err(refusal),
-        };
+        let order = order.await?;
         self.end_sessions(self.sessions.which(|live| live.recording == id), End::Purged).await;
         let service = self.clone();
         let destroyed = tokio::task::spawn_blocking(move || service.destroy(order));
-        destroyed.await.unwrap_or_else(|_| Err(Refusal::internal()))?;
-        Ok(true)
+        destroyed.await.unwrap_or_else(|_| Err(Refusal::internal()))
     }
 
     /// Key, object, certificate. Blocks on the disk.
@@ -252,6 +248,11 @@ impl Service {
         let recorded = self.ledger.record_blocking(move |_| Ok(Proposal::new(draft, ())))?;
         if self.health.is_degraded(Part::Damage) {
             self.show_damage();
+        }
+        if self.health.is_degraded(Part::Store)
+            && self.ledger.look_blocking(|desk| desk.state.purging().next().is_none()).unwrap_or(false)
+        {
+            self.health.mend(Part::Store);
         }
         let (id, entry) = (id.to_string(), recorded.entry().to_string());
         journal::record(

@@ -262,6 +262,7 @@ pub(super) async fn open_all(
         purging: tokio::sync::Mutex::default(),
         scrubs: Arc::default(),
         details: tokio::sync::Mutex::new(opened.details),
+        refusals_owed: tokio::sync::Mutex::default(),
         loading: tokio::sync::Mutex::default(),
         clock_sound: Mutex::new(found_sound),
         retention_changed: Notify::new(),

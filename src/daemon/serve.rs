@@ -74,8 +74,10 @@ async fn follow_names(
         if change.new_owner.is_none() {
             let gone = change.name.to_string();
             callers.forget(&gone);
-            let ended = service.sessions.which(|live| live.bus_name == gone);
-            service.end_sessions(ended, End::PeerGone).await;
+            // Not awaited: names of the whole bus wait here, and no call is answered once their queue is full.
+            for id in service.sessions.which(|live| live.bus_name == gone) {
+                service.end_soon(id, End::PeerGone);
+            }
         }
     }
 }
@@ -150,18 +152,20 @@ async fn follow_condition(service: Arc<Service>) {
 /// Once a minute, one entry for the refusals of each user that were only counted.
 async fn follow_refusals(service: Arc<Service>) {
     let mut tick = tokio::time::interval(Duration::from_secs(10));
-    let mut owed = Vec::new();
     loop {
         tick.tick().await;
+        // Held until they are recorded: the stop finds what is owed, and nothing is on its way past it.
+        let mut owed = service.refusals_owed.lock().await;
         owed.extend(service.ledger.look(|desk| desk.flood.due(desk.now.up_micros)).await.unwrap_or_default());
-        owed = record_refusals(&service, owed).await;
+        *owed = record_refusals(&service, std::mem::take(&mut *owed)).await;
     }
 }
 
 /// What was counted and not yet written: before the service stops.
 pub(super) async fn record_last_refusals(service: &Service) {
-    let counted = service.ledger.look(|desk| desk.flood.drain(desk.now.up_micros)).await.unwrap_or_default();
-    for lost in record_refusals(service, counted).await {
+    let mut owed = service.refusals_owed.lock().await;
+    owed.extend(service.ledger.look(|desk| desk.flood.drain(desk.now.up_micros)).await.unwrap_or_default());
+    for lost in record_refusals(service, std::mem::take(&mut *owed)).await {
         log::error!("{} refusals of uid {} were counted and could not be recorded", lost.count, lost.uid);
     }
 }

@@ -17,7 +17,7 @@ use super::scrub::Scrubs;
 use super::sessions::Sessions;
 use super::space::Space;
 use crate::core::ids::{HoldId, RecordingId, SessionId};
-use crate::core::policy::{House, Policy};
+use crate::core::policy::{House, Policy, RefusedMany};
 use crate::core::refusal::Refusal;
 use crate::core::retention::DetailFacts;
 use crate::core::time::Moment;
@@ -59,6 +59,8 @@ pub struct Service {
     pub(super) details: tokio::sync::Mutex<DetailFacts>,
     /// The reading of the whole store.
     pub(super) scrubs: Arc<Scrubs>,
+    /// Refusals that were only counted, and whose entry could not be written yet; held while they are recorded.
+    pub(super) refusals_owed: tokio::sync::Mutex<Vec<RefusedMany>>,
     /// Held while a policy is loaded.
     pub(super) loading: tokio::sync::Mutex<()>,
     /// When the wall clock was last found sound, or its doubt recorded.

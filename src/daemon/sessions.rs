@@ -10,8 +10,12 @@ mod table;
 
 pub use table::{End, Live, Sessions, account};
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
+
+use super::errors::{chain, is_exhausted};
 use super::ledger::{Availability, Proposal};
 use super::person::{Person, allowed, decide_for, unknown};
 use super::service::Service;
@@ -121,7 +125,7 @@ impl Service {
     }
 
     /// The same beside other work: one end does not wait for another's sync.
-    fn end_soon(self: &Arc<Self>, id: SessionId, end: End) {
+    pub(super) fn end_soon(self: &Arc<Self>, id: SessionId, end: End) {
         let service = self.clone();
         tokio::spawn(async move { service.end_session(id, end).await });
     }
@@ -311,33 +315,41 @@ impl Service {
         })
     }
 
-    /// What the private mount tells.
+    /// What the private mount tells. No session waits for the entry of another.
     pub(super) async fn follow_mount(
         self: Arc<Self>,
         mut events: tokio::sync::mpsc::UnboundedReceiver<FuseEvent>,
     ) {
+        // What is being recorded of each session, in the order of its events. The mount bounds how many there are.
+        let mut recording: HashMap<SessionId, JoinHandle<()>> = HashMap::new();
         while let Some(event) = events.recv().await {
+            recording.retain(|_, one| !one.is_finished());
             match event {
                 FuseEvent::LastRelease(id) => self.end_soon(id, End::Released),
                 FuseEvent::Expired(id) => self.end_soon(id, End::Expired),
                 FuseEvent::OverLimit(id) => self.end_soon(id, End::LimitReached),
                 FuseEvent::ForeignAccess { session, uid, pid, executable } => {
                     let exe = executable.map(|path| path.to_string_lossy().into_owned());
-                    self.record_foreign(session, uid, pid, exe).await;
+                    // It may have ended since; the attempt is an entry all the same.
+                    let ended = Subject { session: Some(session), ..Subject::default() };
+                    let subject = self.sessions.get(&session).map_or(ended, |live| live.subject(session));
+                    let who = Who { uid, pid: Some(pid).filter(|pid| *pid != 0), exe, ..Who::default() };
+                    let (service, before) = (self.clone(), recording.remove(&session));
+                    let one = async move { service.record_foreign(session, subject, who).await };
+                    recording.insert(session, tokio::spawn(after(before, one)));
+                }
+                FuseEvent::DamagedRead { session, offset, error } if damages_nothing(&error) => {
+                    let error = chain(&error);
+                    log::error!("session {session} could not read at offset {offset}: {error}");
                 }
                 FuseEvent::DamagedRead { session, offset, error } => {
                     let message = format!("session {session} read damage at offset {offset}: {error}");
                     let what = [("what", "object-damaged")];
                     journal::record(log::Level::Error, message_id::STORE_DAMAGED, &message, &what);
-                    if let Some(live) = self.sessions.get(&session) {
-                        let damage =
-                            StoreDamaged { what: "object-damaged".into(), offset: Some(offset), count: None };
-                        let subject = Subject::recording(live.recording, live.source);
-                        let draft = Draft::fact(Event::StoreDamaged(damage)).about(subject);
-                        let _logged = self.ledger.record(move |_| Ok(Proposal::new(draft, ()))).await;
-                    }
-                    let service = self.clone();
-                    drop(tokio::task::spawn_blocking(move || service.show_damage()));
+                    let live = self.sessions.get(&session);
+                    let (service, before) = (self.clone(), recording.remove(&session));
+                    let one = async move { service.record_damaged_read(live, offset).await };
+                    recording.insert(session, tokio::spawn(after(before, one)));
                 }
                 FuseEvent::Stopped(error) => {
                     let error = error.map_or_else(|| "it ended".to_owned(), |error| error.to_string());
@@ -347,19 +359,29 @@ impl Service {
                 }
             }
         }
+        for one in recording.into_values() {
+            let _recorded = one.await;
+        }
     }
 
-    async fn record_foreign(&self, session: SessionId, uid: u32, pid: u32, exe: Option<String>) {
-        // It may have ended since; the attempt is an entry all the same.
-        let ended = Subject { session: Some(session), ..Subject::default() };
-        let subject = self.sessions.get(&session).map_or(ended, |live| live.subject(session));
+    async fn record_damaged_read(self: Arc<Self>, live: Option<Live>, offset: u64) {
+        if let Some(live) = live {
+            let damage = StoreDamaged { what: "object-damaged".into(), offset: Some(offset), count: None };
+            let subject = Subject::recording(live.recording, live.source);
+            let draft = Draft::fact(Event::StoreDamaged(damage)).about(subject);
+            let _logged = self.ledger.record(move |_| Ok(Proposal::new(draft, ()))).await;
+        }
+        let _shown = tokio::task::spawn_blocking(move || self.show_damage()).await;
+    }
+
+    async fn record_foreign(&self, session: SessionId, subject: Subject, who: Who) {
+        let uid = who.uid;
         let user =
             tokio::task::spawn_blocking(move || users::name_of(uid).ok().flatten()).await.ok().flatten();
-        let who = Who { uid, user, pid: Some(pid).filter(|pid| *pid != 0), exe, ..Who::default() };
         let draft = Draft::fact(Event::GuardForeignAccess(Nothing {}))
             .outcome(Outcome::Denied)
             .about(subject)
-            .with_detail(Detail::by(who));
+            .with_detail(Detail::by(Who { user, ..who }));
         match self.ledger.record(move |_| Ok(Proposal::new(draft, ()))).await {
             Ok(recorded) => {
                 log::warn!(entry = recorded.entry(); "uid {uid} tried the descriptor of session {session}")
@@ -367,6 +389,19 @@ impl Service {
             Err(refusal) => log::error!("an attempt on a descriptor could not be recorded: {refusal}"),
         }
     }
+}
+
+/// `one`, once what came before it has ended.
+async fn after(before: Option<JoinHandle<()>>, one: impl Future<Output = ()>) {
+    if let Some(before) = before {
+        let _ended = before.await;
+    }
+    one.await;
+}
+
+/// Whether a read failed for want of memory or descriptors, or by a fault of the program: the recording is as it was.
+fn damages_nothing(error: &std::io::Error) -> bool {
+    is_exhausted(error) || error.get_ref().is_some_and(|inner| inner.is::<fuse::ProgramFault>())
 }
 
 fn asked_for_session() -> Event {

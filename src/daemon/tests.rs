@@ -2,6 +2,7 @@
 
 mod faults;
 mod keys;
+mod leftovers;
 mod scrub;
 mod upkeep;
 mod upkeep_support;

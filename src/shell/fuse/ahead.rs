@@ -175,7 +175,7 @@ impl Drop for ReadOn {
 /// A panic here would end a thread of the mount; it is a failure of this read alone.
 fn read(reading: &Reading, offset: u64, place: &mut [u8]) -> io::Result<usize> {
     catch_unwind(AssertUnwindSafe(|| reading.fill(offset, place)))
-        .unwrap_or_else(|_| Err(io::Error::other("reading the recording failed inside the program")))
+        .unwrap_or_else(|_| Err(io::Error::other(super::ProgramFault)))
 }
 
 #[cfg(test)]

@@ -92,6 +92,11 @@ pub struct Usage {
     pub settled: bool,
 }
 
+/// Reading failed inside the program, whatever the disk holds.
+#[derive(Debug, thiserror::Error)]
+#[error("reading the recording failed inside the program")]
+pub struct ProgramFault;
+
 /// What the mount tells the daemon.
 #[derive(Debug)]
 pub enum FuseEvent {

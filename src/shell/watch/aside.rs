@@ -84,27 +84,40 @@ fn free_slot(place: &OwnedFd, inode: u64) -> Result<String, SpoolError> {
     Err(SpoolError::Disk(io::ErrorKind::AlreadyExists.into()))
 }
 
-/// Everything that stands in `place`; its empty slots are removed.
+/// Everything that stands in `place`. What goes meanwhile is left out: others take and remove beside this.
 pub(super) fn list(place: &OwnedFd) -> Result<Vec<Leftover>, SpoolError> {
     let mut left = Vec::new();
     for slot in names(place)? {
-        let slot = slot?;
-        let slot_folder = open_folder(place, &slot)?;
-        let stat = rustix::fs::statx(&slot_folder, "", AtFlags::EMPTY_PATH, StatxFlags::CTIME)?;
-        // Only we make entries in a slot, so its last change is when the entry came.
-        let since = instant((stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec));
-        let mut empty = true;
-        for name in names(&slot_folder)? {
-            let original_name = name?;
-            empty = false;
-            let (_, facts) = look(&slot_folder, &original_name)?;
-            left.push(Leftover { slot: slot.clone(), original_name, facts, since });
-        }
-        if empty {
-            remove_dir(place, &slot)?;
+        match list_slot(place, &slot?, &mut left) {
+            Ok(()) | Err(SpoolError::Gone) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(left)
+}
+
+fn list_slot(place: &OwnedFd, slot: &OsStr, left: &mut Vec<Leftover>) -> Result<(), SpoolError> {
+    let slot_folder = open_folder(place, slot)?;
+    let stat = rustix::fs::statx(&slot_folder, "", AtFlags::EMPTY_PATH, StatxFlags::CTIME)?;
+    // Only we make entries in a slot, so its last change is when the entry came.
+    let since = instant((stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec));
+    for name in names(&slot_folder)? {
+        let original_name = name?;
+        let (_, facts) = look(&slot_folder, &original_name)?;
+        left.push(Leftover { slot: slot.to_owned(), original_name, facts, since });
+    }
+    Ok(())
+}
+
+/// Removes the slots in which nothing stands. One that [`move_aside`] has just made is taken with them: for the start.
+pub(super) fn remove_empty(place: &OwnedFd) -> Result<(), SpoolError> {
+    for slot in names(place)? {
+        match remove_dir(place, &slot?) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Removes a slot and all that is in it, durably.
@@ -198,6 +211,37 @@ mod tests {
         assert!(matches!(moved, Err(SpoolError::Gone)));
         assert_eq!(std::fs::read(root.path().join("a.wav")).unwrap(), b"2");
         assert_eq!(names(&place).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn inv7_what_goes_while_it_is_listed_hides_nothing_and_a_new_slot_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let folder: OwnedFd = File::open(root.path()).unwrap().into();
+        let place = ours(&folder, ".taking").unwrap();
+        let kept = root.path().join(".taking/1-0");
+        std::fs::create_dir(&kept).unwrap();
+        std::fs::write(kept.join("a.wav"), b"1").unwrap();
+        let busy = root.path().join(".taking/2-0");
+        let worker = std::thread::spawn(move || {
+            for _ in 0..2000 {
+                std::fs::create_dir(&busy).unwrap();
+                std::fs::write(busy.join("b.wav"), b"2").unwrap();
+                std::fs::remove_file(busy.join("b.wav")).unwrap();
+                std::fs::remove_dir(&busy).unwrap();
+            }
+        });
+        let mut lists = 0_u32;
+        while !worker.is_finished() {
+            let left = list(&place).unwrap();
+            assert!(left.iter().any(|it| it.original_name == "a.wav"), "list {lists}");
+            lists += 1;
+        }
+        worker.join().unwrap();
+        std::fs::create_dir(root.path().join(".taking/3-0")).unwrap();
+        assert_eq!(list(&place).unwrap().len(), 1);
+        assert_eq!(names(&place).unwrap().count(), 2, "an empty slot may be one that was just made");
+        remove_empty(&place).unwrap();
+        assert_eq!(names(&place).unwrap().count(), 1);
     }
 
     #[test]

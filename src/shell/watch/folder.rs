@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -138,9 +139,34 @@ impl Spool {
         Ok(scan)
     }
 
-    /// What the entry `name` of a source's folder is. It stays where it is.
-    pub fn facts(&self, source: &SourceId, name: &OsStr) -> Result<Facts, SpoolError> {
-        Ok(look(self.folder(source)?, name)?.1)
+    /// Gives name and facts of all that lies in a source's folder to `each`, however much it is, until `each` says that it is
+    /// enough. What goes meanwhile is left out.
+    pub fn look_through(
+        &self,
+        source: &SourceId,
+        mut each: impl FnMut(OsString, Facts) -> ControlFlow<()>,
+    ) -> Result<(), SpoolError> {
+        let folder = self.folder(source)?;
+        for name in names(&folder)? {
+            let name = name?;
+            if check_name(&name).is_err() {
+                continue;
+            }
+            match look(&folder, &name) {
+                Ok((_, facts)) if each(name, facts).is_break() => break,
+                Ok(_) | Err(SpoolError::Gone) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the slots of `.taking` and `.refused` that a crash left empty. For the start of a source alone: beside others
+    /// it could remove a slot that was just made.
+    pub fn remove_empty_slots(&self, source: &SourceId) -> Result<(), SpoolError> {
+        let folder = self.folder(source)?;
+        aside::remove_empty(&ours(&folder, TAKING)?)?;
+        aside::remove_empty(&ours(&folder, REFUSED)?)
     }
 
     /// Lists what stands in `.taking`.
