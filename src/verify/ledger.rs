@@ -148,8 +148,25 @@ enum Form {
 /// Longest tail read: 256 entries with the longest details make half of it.
 const MAX_TAIL_BYTES: usize = 1 << 30;
 
+/// How often a ledger in service that goes on while it is read is read again.
+const TRIES: usize = 3;
+
 /// Checks one ledger. Errors are about what cannot be read at all; everything else is in the verdict.
+///
+/// The tail of a ledger in service is read first, the details last: those that were destroyed in between look missing,
+/// because the entry that says so came later. Then it is read again.
 pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        let (verdict, form) = verify_once(options)?;
+        if tries == 0 || !verdict.report.has(Code::DetailMissing) || !form.went_on(options)? {
+            return Ok(verdict);
+        }
+    }
+}
+
+fn verify_once(options: &Options) -> Result<(Verdict, Form), Failure> {
     let key = &options.key;
     let name = options.name();
     let policy = options.policy.as_ref().map(|(name, text)| trust::read_policy(name, text)).transpose()?;
@@ -189,7 +206,9 @@ pub fn verify_ledger(options: &Options) -> Result<Verdict, Failure> {
         texts.chain(pinned).for_each(|(name, text)| trust::judge(policy, name, text, &mut walk.report));
     }
     let head = head.map(|(head, _)| head);
-    finish(walk, &folder, &form, head, feed.into_lines().filter(|_| whole), whole, options.visit)
+    let lines = feed.into_lines().filter(|_| whole);
+    let verdict = finish(walk, &folder, &form, head, lines, whole, options.visit)?;
+    Ok((verdict, form))
 }
 
 fn cannot_open(name: &str, error: &ArchiveError) -> Failure {
@@ -216,6 +235,15 @@ impl Form {
             }
         };
         Ok(Some(Self::Export { text, head }))
+    }
+
+    /// Whether this is a ledger in service that has written since it was read.
+    fn went_on(&self, options: &Options) -> Result<bool, Failure> {
+        let (Self::Live { tail, .. }, Source::Path(path)) = (self, &options.source) else { return Ok(false) };
+        let unpacking = Unpacking { scratch: &options.scratch, max_bytes: options.max_unpacked_bytes };
+        let folder = Folder::open_source(&options.source, unpacking)
+            .map_err(|error| cannot_open(&path.display().to_string(), &error))?;
+        Ok(folder.read("tail", MAX_TAIL_BYTES)?.as_ref() != Some(tail))
     }
 
     /// How many entries the bundles must hold; `None` when nothing readable says it.
