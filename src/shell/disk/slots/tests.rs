@@ -225,16 +225,16 @@ fn what_a_look_without_the_lock_finds_wrong_is_looked_at_again_with_it() {
     other.open().create(SlotKind::Data, id(1), &Secret::generate().unwrap()).unwrap();
     let writing = slots.writing();
     fs::copy(other.path("b"), keys.path("b")).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let slots = &slots;
     std::thread::scope(|scope| {
-        let check = scope.spawn(|| slots.check(SlotKind::Data, &id(1)));
+        scope.spawn(move || tell.send(slots.check(SlotKind::Data, &id(1))).unwrap());
         // Long enough for the first look. Were it not, the test would see less, and not fail.
-        let begun = std::time::Instant::now();
-        while !check.is_finished() && begun.elapsed() < std::time::Duration::from_millis(100) {
-            std::thread::yield_now();
-        }
+        let early = told.recv_timeout(std::time::Duration::from_millis(100));
         fs::write(keys.path("b"), &before).unwrap();
         drop(writing);
-        assert!(matches!(check.join().unwrap(), Ok(SlotCheck::Sound)));
+        let found = early.unwrap_or_else(|_| told.recv().unwrap());
+        assert!(matches!(found, Ok(SlotCheck::Sound)));
     });
     fs::copy(other.path("b"), keys.path("b")).unwrap();
     let contradicts = slots.check(SlotKind::Data, &id(1));
