@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 use crate::core::space::Bounds;
 use crate::shell::bus::client::Failure;
-use crate::shell::disk::master_place::MasterPlace;
 
 /// The configuration as far as it says where things are.
 #[derive(Debug, Deserialize)]
@@ -92,14 +91,5 @@ impl Places {
     /// Where the last checkpoint stands a second time.
     pub fn second_place(&self) -> PathBuf {
         self.second_checkpoint.clone().unwrap_or_else(|| self.run_dir.join("checkpoint"))
-    }
-
-    /// Where the master key is kept.
-    pub fn master(&self) -> Result<MasterPlace, Failure> {
-        match &self.key {
-            Key { insecure_key_file: Some(path), .. } => Ok(MasterPlace::PlainFile(path.clone())),
-            Key { credential: Some(name), .. } => Ok(MasterPlace::credential(name)),
-            _ => Err(Failure::Usage("[key] of the configuration names no place for the master key.".into())),
-        }
     }
 }

@@ -12,11 +12,11 @@ use zbus::wire::Variant;
 use zeroize::Zeroizing;
 
 use super::{RestoreArgs, print, sentence, shares};
-use crate::ctl::places::Places;
+use crate::ctl::places::{Key, Places};
 use crate::shell::bus::client::{Failure, ManagerProxy, Request};
 use crate::shell::crypt::{KeyBackup, MAX_BACKUP_BYTES};
 use crate::shell::disk::durable::{DiskError, create_new_durable};
-use crate::shell::disk::master_place::Which;
+use crate::shell::disk::master_place::{MasterPlace, Which};
 use crate::shell::disk::slots::{KeySlots, RESTORED_NOTE, SlotError};
 use crate::shell::disk::statedir::StateDir;
 use crate::shell::terminal::{self, Form};
@@ -38,7 +38,7 @@ pub async fn drill(bus: &Connection, form: Form, args: &RestoreArgs) -> Result<u
 pub fn restore(args: &RestoreArgs, form: Form) -> Result<u8, Failure> {
     let refused = |error: &dyn std::error::Error| Failure::Refused(sentence(error));
     let places = Places::read(&args.config)?;
-    let place = places.master()?;
+    let place = master_place(&places.key)?;
     let state = StateDir::open(&places.state_dir).map_err(|error| refused(&error))?;
     let backup = open(args)?;
     if Some(&backup.origin) != places.origin.as_ref() {
@@ -91,6 +91,14 @@ pub fn restore(args: &RestoreArgs, form: Form) -> Result<u8, Failure> {
         "The master key is put back. Start the service: it records this. Then make a new backup, or rotate the keys."
     );
     Ok(0)
+}
+
+fn master_place(key: &Key) -> Result<MasterPlace, Failure> {
+    match key {
+        Key { insecure_key_file: Some(path), .. } => Ok(MasterPlace::PlainFile(path.clone())),
+        Key { credential: Some(name), .. } => Ok(MasterPlace::credential(name)),
+        _ => Err(Failure::Usage("[key] of the configuration names no place for the master key.".into())),
+    }
 }
 
 fn show(form: Form, backup: &KeyBackup, entry: Option<u64>) -> String {
