@@ -69,7 +69,7 @@ UNIT
 ln -s ../scenario.service "$root/etc/systemd/system/multi-user.target.wants/scenario.service"
 
 timeout --kill-after=20 "$limit_seconds" systemd-nspawn --quiet --directory="$root" --boot --register=no \
-    --keep-unit --private-network --bind=/dev/fuse --console=pipe </dev/null >"$root/console" 2>&1 &
+    --keep-unit --private-network --bind=/dev/fuse --capability=CAP_IPC_LOCK --console=pipe </dev/null >"$root/console" 2>&1 &
 container=$!
 wait "$container"
 status=$?

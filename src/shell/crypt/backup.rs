@@ -66,7 +66,7 @@ impl MasterKey {
     /// The backup of this key, sealed so that each of `recipients` can open it alone.
     ///
     /// # Errors
-    /// As [`super::age::seal_to`].
+    /// As `seal_to` of the module `age`.
     #[cfg(feature = "daemon")]
     pub fn seal_backup(
         &self,
