@@ -25,10 +25,9 @@ fn inv9_a_revoked_descriptor_gives_estale_and_a_final_account() {
     let (session, control, descriptor) = bench.serve();
     as_user(OWNER, || file(&descriptor).read_exact_at(&mut [0; 1000], 5000).unwrap());
     let usage = bench.mount.revoke(&session).unwrap();
-    assert_eq!(
-        (usage.ranges.as_slice(), usage.bytes_read, usage.settled),
-        ([(5000, 6000)].as_slice(), 1000, true)
-    );
+    assert_eq!((usage.ranges.as_slice(), usage.bytes_read), ([(5000, 6000)].as_slice(), 1000));
+    // The thread of the mount that answered may still be on its way out of the read.
+    assert!(bench.mount.wait_settled(&session, SOON));
     assert_eq!(Arc::strong_count(&control), 1, "the content is still in memory");
     let asked = control.asked();
     as_user(OWNER, || {

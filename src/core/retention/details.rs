@@ -256,7 +256,7 @@ pub struct BundlePlan {
     pub bundle: u64,
     /// Entries whose details go, `[first, end)`, merged over entries that have none.
     pub destroy: Vec<(u64, u64)>,
-    /// Entries whose details stay.
+    /// Entries whose details stay, neighbours merged.
     pub keep: Vec<(u64, u64)>,
 }
 
@@ -320,13 +320,13 @@ pub fn plan_details(
 }
 
 impl BundlePlan {
-    /// Adds an entry behind those added before; extends the last range when no entry of the other fate lies between.
+    /// Adds an entry behind those added before. What goes is merged when no entry that stays lies between; what stays only with
+    /// its neighbour, because between two may lie what was destroyed before, which nothing here remembers.
     fn add(&mut self, entry: u64, destroy: bool) {
-        let (same, other) =
-            if destroy { (&mut self.destroy, &self.keep) } else { (&mut self.keep, &self.destroy) };
-        let other_end = other.last().map_or(0, |(_, end)| *end);
+        let kept_end = self.keep.last().map_or(0, |(_, end)| *end);
+        let same = if destroy { &mut self.destroy } else { &mut self.keep };
         match same.last_mut() {
-            Some((_, end)) if *end >= other_end => *end = entry + 1,
+            Some((_, end)) if destroy && *end >= kept_end || *end == entry => *end = entry + 1,
             _ => same.push((entry, entry + 1)),
         }
     }

@@ -194,6 +194,25 @@ fn what_is_destroyed_is_planned_no_more() {
     assert_eq!(story.facts.len(), 246);
 }
 
+/// What stays on both sides of a detail that an earlier run destroyed is never named as one range over it.
+#[test]
+fn a_second_run_in_a_bundle_keeps_no_detail_that_the_first_destroyed() {
+    let mut story = Story::default();
+    let waits = story.done(placed());
+    let gone_first = story.refused();
+    let also_waits = story.done(opened());
+    let gone_second = story.refused();
+    let said = |destroyed| {
+        let (bundle, kept, generation) = (0, Vec::new(), 1);
+        Event::LedgerDetailsDestroyed(DetailsDestroyed { bundle, destroyed, kept, generation })
+    };
+    story.say(said(vec![(gone_first, gone_first + 1)]), Outcome::Done, false);
+    let plan = story.plan("P1Y", u64::MAX, 4000);
+    let bundle = plan.bundles().next().unwrap();
+    assert_eq!(bundle.destroy, [(gone_second, gone_second + 1)]);
+    assert_eq!(bundle.keep, [(waits, waits + 1), (also_waits, also_waits + 1)]);
+}
+
 proptest! {
     #[test]
     fn a_plan_covers_each_detail_exactly_once(details in proptest::collection::vec((any::<bool>(), any::<bool>()), 1..600)) {
