@@ -279,11 +279,16 @@ def check_data(entry, events):
     keys = set(entry.data)
     require(must <= keys and keys <= must | may, "data has other keys")
     for key, value in entry.data.items():
-        require(key not in STRINGS or isinstance(value, str), f"{key} is no text")
+        counted = entry.event.startswith("mandate.") and key == "version"
+        require(key not in STRINGS or counted or isinstance(value, str), f"{key} is no text")
+        require(not counted or whole(value), f"{key} is no number")
         number = key in NUMBERS and not (key == "from" and isinstance(value, str))
         require(not number or whole(value), f"{key} is no number")
         require(key not in LISTS or isinstance(value, list), f"{key} is no list")
-        if key in ("start", "end", "earliest", "latest", "sealed", "due", "until", "review", "since"):
+        day = entry.event.startswith(("grant.", "mandate.")) and key in ("from", "until")
+        require(not day or re.fullmatch(r"\d{4}-\d\d-\d\d", value), f"{key} is no day")
+        times = ("start", "end", "earliest", "latest", "sealed", "due", "until", "review", "since", "expires")
+        if key in times and not day:
             time_of(value)
     require(rule != "required" or entry.detail is not None, "it must have a detail")
     require(rule != "forbidden" or entry.detail is None, "it may have no detail")
@@ -322,6 +327,7 @@ class Conduct:
 
     def judge_outcome(self, e, add):
         granted = {"access.opened", "access.searched", "ledger.read", "ledger.proved"}
+        granted |= {"grant.given", "approval.given", "register.read"}
         denied = {"policy.refused", "access.refused-many", "guard.foreign-access"}
         if e.event in granted and e.outcome == "done" or e.event not in granted and e.outcome == "granted":
             add("outcome-wrong")

@@ -121,6 +121,9 @@ token!(
 token!(
     /// The place a camera films (R10).
     ZoneId, "a zone id");
+token!(
+    /// A mandate: what a person wrote and signed for another (R69). Public in the ledger, so it must not name a person.
+    MandateId, "a mandate id");
 
 /// A rule of the policy (the key of a grant or a deny), or a rule of the house, written `builtin.…`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -218,6 +221,19 @@ random_id!(
 random_id!(
     /// One hold.
     HoldId, "a hold id");
+random_id!(
+    /// One approval: a second person's answer to one request.
+    ApprovalId, "an approval id");
+random_id!(
+    /// One grant that the register knows. Random, because the name of a rule may name a person and this stands in leaves.
+    GrantId, "a grant id");
+
+impl GrantId {
+    /// The rule that a grant of the register is: its id is an id of a rule too.
+    pub fn rule(&self) -> RuleId {
+        RuleId(SmolStr::new(self.to_string()))
+    }
+}
 
 /// A SHA-256 digest, written as 64 hexadecimal digits: of a recording's original bytes, of a policy.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -33,6 +33,7 @@ mod sessions;
 mod space;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::path::{Path, PathBuf};
 

@@ -116,7 +116,8 @@ impl Question {
     fn draft(&self, desk: &Desk<'_>, until: Option<Timestamp>) -> Draft {
         let reason = self.request.reason.parse().ok().filter(|code| desk.policy.reason(code).is_some());
         let subject = Subject { reason, ..Subject::recording(self.id, self.source.clone()) };
-        Draft::fact(Event::AccessOpened(Opened { mode: self.mode().into(), until })).about(subject)
+        Draft::fact(Event::AccessOpened(Opened { mode: self.mode().into(), until, mandate: None }))
+            .about(subject)
     }
 }
 
@@ -205,7 +206,7 @@ impl Service {
     async fn record_unknown(&self, person: Person, id: String) -> Refusal {
         let recorded = self.ledger.record(move |desk| {
             let said = Detail { asked: Some(id.chars().take(64).collect()), ..Detail::default() };
-            let event = Event::AccessOpened(Opened { mode: "seek".into(), until: None });
+            let event = Event::AccessOpened(Opened { mode: "seek".into(), until: None, mandate: None });
             person.refused::<()>(
                 desk,
                 Verb::View,
@@ -315,7 +316,7 @@ impl Service {
             match prepared.unwrap_or(Err(PrepareError::NoMount)) {
                 Ok(()) => {
                     let since = start_of_day(desk.now.time, &desk.house.time_zone);
-                    let so_far = || desk.holders.used(desk.state.uses(), uid, permit.rule(), since).bytes;
+                    let so_far = || desk.told.holders.used(desk.state.uses(), uid, permit.rule(), since).bytes;
                     let _begun = meters.of(uid, permit.rule(), since, so_far);
                     let draft = question.draft(desk, Some(permit.expires()));
                     let subject = Subject {

@@ -314,7 +314,7 @@ pub(super) async fn take_up(
     }
     service.resume_rotation().await;
     mount(service);
-    service.learn_holders().await.map_err(|refusal| Fatal::Recovery(refusal.to_string()))?;
+    service.learn_told().await.map_err(|refusal| Fatal::Recovery(refusal.to_string()))?;
     load_policy_at_start(service).await;
     let _left = recover::remove_sealed_leftovers(service, None).await;
     Ok(())

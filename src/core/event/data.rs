@@ -6,18 +6,9 @@
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::core::ids::{ClassId, Digest, HoldId, Kind, PurposeId, ZoneId};
+use crate::core::ids::{ClassId, Digest, HoldId, Kind, MandateId, PurposeId, SourceId, ZoneId};
 use crate::core::ledger::hash::Hash;
 use crate::core::time::Timestamp;
-
-macro_rules! data {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident : $ty:ty),* $(,)? })*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        pub struct $name { $($(#[$field_doc])* pub $field: $ty),* }
-    )*};
-}
 
 data! {
     /// No fact beyond the entry's own columns.
@@ -178,7 +169,7 @@ data! {
         what: SmolStr,
         /// Sources searched; empty when one recording was asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        sources: Vec<crate::core::ids::SourceId>,
+        sources: Vec<SourceId>,
         /// Recordings that end after this.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<Timestamp>,
@@ -193,6 +184,9 @@ data! {
         /// The session ends then at the latest. Absent when refused.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
+        /// The mandate that it was opened under.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mandate: Option<MandateId>,
     }
     /// `access.progress`, `access.closed`, `access.revoked`, `access.expired`: what was read so far.
     Usage {

@@ -6,6 +6,7 @@
 
 mod apply;
 mod details;
+mod registers;
 #[cfg(test)]
 mod tests;
 mod violation;
@@ -17,7 +18,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::core::event::{KeyRotation, LedgerRestored, SourceFacts, SpoolFile};
-use crate::core::ids::{ClassId, Digest, Kind, RecordingId, SessionId, SharedTexts, SourceId};
+use crate::core::ids::{ClassId, Digest, Kind, MandateId, RecordingId, SessionId, SharedTexts, SourceId};
+use crate::core::register::Registers;
 use crate::core::register::holds::Holds;
 use crate::core::register::uses::Uses;
 use crate::core::retention::LastSeen;
@@ -68,6 +70,8 @@ pub struct OpenSession {
     pub opened: Timestamp,
     /// When it ends at the latest.
     pub until: Timestamp,
+    /// The mandate under which it was opened.
+    pub mandate: Option<MandateId>,
 }
 
 /// What is known to be wrong with a recording.
@@ -104,6 +108,7 @@ pub struct State {
     texts: SharedTexts,
     damaged: BTreeMap<RecordingId, Damage>,
     rotation: Option<KeyRotation>,
+    registers: Registers,
 }
 
 impl State {

@@ -58,7 +58,7 @@ impl Service {
                 mount.shorten(id, until, live.until_up_micros(until));
             }
             let since = start_of_day(live.opened.time, &self.house.time_zone);
-            let so_far = || desk.holders.used(desk.state.uses(), uid, permit.rule(), since).bytes;
+            let so_far = || desk.told.holders.used(desk.state.uses(), uid, permit.rule(), since).bytes;
             let meter = meters.of(uid, permit.rule(), since, so_far);
             mount.limit(id, meter, permit.max_bytes_a_day().unwrap_or(u64::MAX));
         }
