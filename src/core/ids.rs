@@ -122,7 +122,10 @@ token!(
     /// The place a camera films (R10).
     ZoneId, "a zone id");
 token!(
-    /// A mandate: what a person wrote and signed for another (R69). Public in the ledger, so it must not name a person.
+    /// A profile of legal limits that a policy is measured by.
+    ProfileId, "a profile name");
+token!(
+    /// One mandate (R69): the name by which the people of the house know it.
     MandateId, "a mandate id");
 
 /// A rule of the policy (the key of a grant or a deny), or a rule of the house, written `builtin.…`.
@@ -222,7 +225,7 @@ random_id!(
     /// One hold.
     HoldId, "a hold id");
 random_id!(
-    /// One approval: a second person's answer to one request.
+    /// One request for the consent of a second person.
     ApprovalId, "an approval id");
 random_id!(
     /// One grant that the register knows. Random, because the name of a rule may name a person and this stands in leaves.
