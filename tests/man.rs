@@ -75,7 +75,7 @@ fn camel(name: &str) -> String {
 fn greffier_bus_7_has_every_method_property_and_signal_and_no_other() {
     let page = page("greffier-bus.7");
     let mut in_code = Names::new();
-    for file in ["ledger", "manager", "recordings", "retention", "scrub"] {
+    for file in ["ledger", "manager", "recordings", "registers", "retention", "scrub"] {
         let text = source(&format!("src/shell/bus/interfaces/{file}.rs"));
         for block in text.split("#[zbus::interface(name = \"").skip(1) {
             let block = block.split("\n}\n").next().unwrap();
@@ -247,7 +247,7 @@ fn greffier_policy_5_has_every_key_of_every_table() {
 fn greffier_policy_5_names_every_rule_of_the_program() {
     let page = page("greffier-policy.5");
     let mut rules = Names::new();
-    for folder in ["src/core/policy", "src/daemon"] {
+    for folder in ["src/core/policy", "src/core/register", "src/daemon", "src/daemon/registers"] {
         for file in fs::read_dir(Path::new(ROOT).join(folder)).unwrap() {
             let file = file.unwrap().file_name().into_string().unwrap();
             if file.ends_with(".rs") {
@@ -255,6 +255,7 @@ fn greffier_policy_5_names_every_rule_of_the_program() {
                 rules.extend(quoted_after(&text, "RuleId::builtin("));
                 rules.extend(quoted_after(&text, "refused_because("));
                 rules.extend(quoted_after(&text, "denied("));
+                rules.extend(quoted_after(&text, "clashes("));
             }
         }
     }

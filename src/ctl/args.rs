@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub mod registers;
+
+use self::registers::{ApprovalCommand, GrantCommand, MandateCommand};
 use crate::core::ids::{HoldId, IdError, Kind, ReasonCode, RecordingId, SourceId};
 use crate::core::time::Timestamp;
 use crate::shell::terminal::time;
@@ -58,6 +61,15 @@ pub enum Command {
     /// The rules of who may do what
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Who may do what, given by two persons to a third
+    #[command(subcommand)]
+    Grant(GrantCommand),
+    /// What clients have asked in writing to be done for them
+    #[command(subcommand)]
+    Mandate(MandateCommand),
+    /// The answers of second persons
+    #[command(subcommand)]
+    Approval(ApprovalCommand),
     /// The signed record of every access
     #[command(subcommand)]
     Ledger(LedgerCommand),

@@ -16,6 +16,7 @@ mod policy;
 mod proofs;
 mod publish;
 mod recordings;
+mod registers;
 mod replace;
 mod retention;
 mod service;
@@ -91,6 +92,9 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
         Command::Seal(args) => recordings::seal(bus, form, &args).await,
         Command::Search(args) => recordings::search(bus, form, args).await,
         Command::Show { id } => recordings::show(bus, form, id).await,
+        Command::Grant(command) => registers::grant(bus, form, command).await,
+        Command::Mandate(command) => registers::mandate(bus, form, command).await,
+        Command::Approval(command) => registers::approval(bus, form, command).await,
         Command::Hold(HoldCommand::Place { id, kind, ground, reference, review }) => {
             retention::hold(bus, form, &retention::NewHold { id, kind, ground, reference, review }).await
         }

@@ -116,7 +116,8 @@ impl Service {
             let draft = Draft::fact(Event::LedgerClockConfirmed(Because { why: "administrator".into() }));
             match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
-                    Ok(Proposal::new(draft.with_detail(person.detail(permit.rule())), Ok(())))
+                    let draft = draft.with_detail(person.detail(permit.rule()));
+                    Ok(person.permitted(desk, Some(&permit), draft, ()))
                 }
                 Decision::Deny(denial) => person.refused(desk, Verb::Administer, denial, draft),
             }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::ledger::Proposal;
 use super::person::{Person, allowed, decide_for, unknown};
 use super::service::Service;
 use super::sessions::End;
@@ -56,7 +55,8 @@ impl Service {
                         reference: said.reference,
                         ..person.detail(permit.rule())
                     };
-                    Ok(Proposal::new(Draft::fact(event).about(subject).with_detail(detail), Ok(id)))
+                    let draft = Draft::fact(event).about(subject).with_detail(detail);
+                    Ok(person.permitted(desk, Some(&permit), draft, id))
                 }
                 Decision::Deny(denial) => {
                     let draft = Draft::fact(event).about(subject).with_detail(said);
@@ -109,7 +109,8 @@ impl Service {
             match decide_for(desk, &request) {
                 Decision::Allow(permit) => {
                     let detail = Detail { ground: said.ground, ..person.detail(permit.rule()) };
-                    Ok(Proposal::new(Draft::fact(event).about(subject).with_detail(detail), Ok(())))
+                    let draft = Draft::fact(event).about(subject).with_detail(detail);
+                    Ok(person.permitted(desk, Some(&permit), draft, ()))
                 }
                 Decision::Deny(denial) => {
                     let draft = Draft::fact(event).about(subject).with_detail(said);

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use super::errors::chain;
-use super::ledger::Proposal;
 use super::person::{Person, allowed, decide_for};
 use super::service::Service;
 use crate::core::event::{Draft, Event, Outcome, Searched};
@@ -25,7 +24,7 @@ impl Service {
             match decide_for(desk, &request) {
                 Decision::Allow(permit) => {
                     let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule()));
-                    Ok(Proposal::new(draft, Ok(())))
+                    Ok(person.permitted(desk, Some(&permit), draft, ()))
                 }
                 Decision::Deny(denial) => person.refused(desk, Verb::Administer, denial, draft),
             }

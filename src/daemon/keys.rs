@@ -168,7 +168,7 @@ impl Service {
             match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let detail = Detail { ground: said.ground, ..person.detail(permit.rule()) };
-                    Ok(Proposal::new(draft.with_detail(detail), Ok(())))
+                    Ok(person.permitted(desk, Some(&permit), draft.with_detail(detail), ()))
                 }
                 Decision::Deny(denial) => {
                     person.refused(desk, Verb::Administer, denial, draft.with_detail(said))
@@ -312,7 +312,7 @@ impl Service {
             match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let detail = Detail { text: said.text, ..person.detail(permit.rule()) };
-                    Ok(Proposal::new(draft.with_detail(detail), Ok(())))
+                    Ok(person.permitted(desk, Some(&permit), draft.with_detail(detail), ()))
                 }
                 Decision::Deny(denial) => {
                     person.refused(desk, Verb::Administer, denial, draft.with_detail(said))
@@ -340,7 +340,7 @@ impl Service {
                 Decision::Allow(permit) => {
                     let outcome = if right { Outcome::Done } else { Outcome::Failed };
                     let draft = draft.outcome(outcome).with_detail(person.detail(permit.rule()));
-                    Ok(Proposal::new(draft, Ok(())))
+                    Ok(person.permitted(desk, Some(&permit), draft, ()))
                 }
                 Decision::Deny(denial) => person.refused(desk, Verb::Administer, denial, draft),
             }

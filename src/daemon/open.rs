@@ -28,7 +28,6 @@ use crate::core::policy::{
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::core::scrub::Harm;
 use crate::core::state::Damage;
-use crate::core::time::Timestamp;
 use crate::shell::bus::archive::{OpenRequest, OpenedRecording};
 use crate::shell::disk::object::{ObjectError, SealedReader};
 use crate::shell::fuse::{FuseMount, Plaintext, Serving};
@@ -120,11 +119,13 @@ impl Question {
         Detail { case, text, asked: Some(reason).filter(|it| !it.is_empty()), ..self.person.detail(rule) }
     }
 
-    fn draft(&self, desk: &Desk<'_>, until: Option<Timestamp>) -> Draft {
+    /// `permit`: absent when it is refused or could not be.
+    fn draft(&self, desk: &Desk<'_>, permit: Option<&Permit>) -> Draft {
         let reason = self.request.reason.parse().ok().filter(|code| desk.policy.reason(code).is_some());
         let subject = Subject { reason, ..Subject::recording(self.id, self.source.clone()) };
-        Draft::fact(Event::AccessOpened(Opened { mode: self.mode().into(), until, mandate: None }))
-            .about(subject)
+        let until = permit.map(Permit::expires);
+        let mandate = permit.and_then(Permit::mandate).cloned();
+        Draft::fact(Event::AccessOpened(Opened { mode: self.mode().into(), until, mandate })).about(subject)
     }
 }
 
@@ -324,14 +325,15 @@ impl Service {
                     let since = start_of_day(desk.now.time, &desk.house.time_zone);
                     let so_far = || desk.told.holders.used(desk.state.uses(), uid, permit.rule(), since).bytes;
                     let _begun = meters.of(uid, permit.rule(), since, so_far);
-                    let draft = question.draft(desk, Some(permit.expires()));
+                    let draft = question.draft(desk, Some(&permit));
                     let subject = Subject {
                         session: Some(session),
                         purpose: permit.purpose().cloned(),
                         ..draft.subject.clone()
                     };
                     let draft = draft.outcome(Outcome::Granted).about(subject).with_detail(detail);
-                    Ok(Proposal::new(draft, Ok(permit)))
+                    let spent = permit.clone();
+                    Ok(question.person.permitted(desk, Some(&spent), draft, permit))
                 }
                 Err(error) => {
                     let draft = question.draft(desk, None).outcome(Outcome::Failed).with_detail(detail);

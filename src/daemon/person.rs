@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::facts::facts_for;
+use super::facts::{completed, facts_for};
 use super::ledger::{Desk, Proposal};
 use crate::core::access::Recorded;
 use crate::core::event::{Detail, Draft, Outcome, Process, Who};
@@ -113,13 +113,17 @@ pub fn unknown(desk: &Desk<'_>, person: &Person) -> Denial {
 pub fn decide_for(desk: &Desk<'_>, request: &AccessRequest) -> Decision {
     match refuse_caller(desk.house, &request.who) {
         Some(denial) => Decision::Deny(denial),
-        None => decide(desk.policy, desk.house, request, &facts_for(desk, request), desk.now.time),
+        None => {
+            let request = completed(desk, request);
+            decide(desk.policy, desk.house, &request, &facts_for(desk, &request), desk.now.time)
+        }
     }
 }
 
 /// Where the caller may do `verb`, whatever the source.
 pub fn may_for(desk: &Desk<'_>, person: &Person, verb: Verb) -> Result<Scope, Denial> {
-    let request = person.asks(verb, Target::Service, None);
+    let asked = person.asks(verb, Target::Service, None);
+    let request = completed(desk, &asked);
     may(desk.policy, desk.house, &request, &facts_for(desk, &request), desk.now.time)
 }
 

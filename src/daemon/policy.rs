@@ -12,8 +12,9 @@ use super::health::Part;
 use super::ledger::Proposal;
 use super::person::{Person, allowed, decide_for};
 use super::service::Service;
-use crate::core::event::{Detail, Draft, Event, Nothing, SourceFacts, Subject};
-use crate::core::policy::{Decision, Policy, PolicyFile, Target, Verb};
+use super::sessions::End;
+use crate::core::event::{ApprovalStep, Detail, Draft, Event, Nothing, Party, SourceFacts, Subject};
+use crate::core::policy::{AccessRequest, Decision, Policy, PolicyFile, Target, Verb};
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::shell::journal;
 use crate::shell::message_id;
@@ -34,9 +35,13 @@ impl Service {
     pub(super) async fn reload_for(self: &Arc<Self>, person: Person) -> Result<(), Refusal> {
         let asked_by = person.clone();
         let request = person.asks(Verb::Administer, Target::Service, None);
-        match self.ledger.look(move |desk| decide_for(desk, &request)).await? {
+        let asked = request.clone();
+        match self.ledger.look(move |desk| decide_for(desk, &asked)).await? {
             Decision::Allow(permit) => {
-                let detail = asked_by.detail(permit.rule());
+                let mut detail = asked_by.detail(permit.rule());
+                if permit.approval().is_some() {
+                    detail.approver = self.spend_approval(asked_by, request).await?;
+                }
                 self.load_policy(detail).await.map(|_| ()).map_err(|findings| {
                     let sentence =
                         format!("The policy was refused and the old one stays: {}", findings.join("; "));
@@ -51,6 +56,24 @@ impl Service {
                 allowed(recorded.await?).map(|_| ())
             }
         }
+    }
+
+    /// Spends the approval under which a policy is loaded, in an entry before it: what is loaded is not known yet. Gives the
+    /// second person.
+    async fn spend_approval(&self, person: Person, request: AccessRequest) -> Result<Option<Party>, Refusal> {
+        let recorded = self.ledger.record(move |desk| match decide_for(desk, &request) {
+            Decision::Allow(permit) => {
+                let approver = permit.approval().and_then(|id| desk.told.answerer(desk.state, id));
+                let step = ApprovalStep { approval: permit.approval().copied() };
+                let detail = Detail { approver: approver.clone(), ..person.detail(permit.rule()) };
+                Ok(Proposal::new(Draft::fact(Event::ApprovalUsed(step)).with_detail(detail), Ok(approver)))
+            }
+            Decision::Deny(denial) => {
+                let draft = Draft::fact(Event::PolicyRefused(Nothing {}));
+                person.refused(desk, Verb::Administer, denial, draft)
+            }
+        });
+        Ok(allowed(recorded.await?)?.into_value())
     }
 
     /// Loads the files and puts them in force. `by` says who ordered it; empty at start and on SIGHUP.
@@ -94,7 +117,7 @@ impl Service {
                 } else {
                     self.health.mend(Part::Policy);
                 }
-                self.reconsider_sessions().await;
+                self.reconsider_sessions(End::PolicyChanged).await;
                 Ok(loaded)
             }
             Err(refusal) => Err(vec![refusal.sentence]),
@@ -211,7 +234,7 @@ impl Service {
         let Ok(policy) = self.ledger.look(|desk| desk.policy.clone()).await else { return };
         if policy.digest() != self.policy_in_force().digest() {
             self.set_policy(policy);
-            self.reconsider_sessions().await;
+            self.reconsider_sessions(End::PolicyChanged).await;
         }
     }
 }

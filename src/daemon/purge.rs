@@ -131,7 +131,9 @@ impl Service {
         let recorded = self.ledger.record(move |desk| match may_for(desk, &person, Verb::Purge) {
             Ok(scope) => {
                 let draft = Draft::fact(looked_at_plan()).outcome(Outcome::Granted);
-                Ok(Proposal::new(draft.with_detail(person.detail(scope.rule())), Ok(scope)))
+                let draft = draft.with_detail(person.detail(scope.rule()));
+                let spent = scope.clone();
+                Ok(person.permitted_in(desk, &spent, Verb::Purge, draft, scope))
             }
             Err(denial) => {
                 let draft = Draft::fact(Event::PurgePlanned(PurgePlanned { due: None }));

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::facts::facts_for;
-use super::ledger::Proposal;
 use super::person::{Person, allowed, decide_for, unknown};
 use super::projection;
 use super::service::Service;
@@ -58,7 +57,7 @@ impl Service {
                         .with_detail(person.detail(permit.rule()));
                     // Hardly ever any: the catalogue knows what was sealed, the state what became of it.
                     let damaged: BTreeSet<RecordingId> = desk.state.damaged().keys().copied().collect();
-                    Ok(Proposal::new(draft, Ok((sources, damaged))))
+                    Ok(person.permitted(desk, Some(&permit), draft, (sources, damaged)))
                 }
                 Decision::Deny(denial) => {
                     let said = Detail { asked: Some(typed_reason), ..Detail::default() };
@@ -128,7 +127,7 @@ impl Service {
             match decide_for(desk, &request) {
                 Decision::Allow(permit) => {
                     let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule()));
-                    Ok(Proposal::new(draft, Ok(row)))
+                    Ok(person.permitted(desk, Some(&permit), draft, row))
                 }
                 Decision::Deny(denial) => person.refused(desk, Verb::Search, denial, draft),
             }

@@ -15,8 +15,8 @@ use crate::core::event::{Detail, Draft, Event, Outcome, RefusedMany, Who};
 use crate::core::policy;
 use crate::shell::bus::caller::Callers;
 use crate::shell::bus::interfaces::{
-    Desk, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface, RetentionInterface, SCRUB,
-    ScrubInterface, announce_state,
+    Desk, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface, RegistersInterface,
+    RetentionInterface, SCRUB, ScrubInterface, announce_state,
 };
 use crate::shell::sys::memory;
 use crate::shell::{journal, message_id, systemd, users};
@@ -44,6 +44,7 @@ pub(super) async fn join_bus(service: &Arc<Service>) -> Result<Bus, Fatal> {
         server.at(ROOT, RecordingsInterface(desk.clone())).await?;
         server.at(ROOT, RetentionInterface(desk.clone())).await?;
         server.at(ROOT, LedgerInterface(desk.clone())).await?;
+        server.at(ROOT, RegistersInterface(desk.clone())).await?;
         server.at(ROOT, ManagerInterface(desk.clone())).await?;
         server.at(SCRUB, ScrubInterface(desk.clone())).await?;
         let bus = zbus::fdo::DBusProxy::new(&connection).await?;
@@ -90,13 +91,14 @@ pub(super) async fn show_holds(service: &Arc<Service>) {
     }
 }
 
-/// Starts the tasks that follow ledger, progress, retention, details, keys, heartbeat, clock, space, state and refusals.
+/// Starts the tasks that follow ledger, progress, retention, details, registers, keys, heartbeat, clock, space, state and refusals.
 pub(super) fn spawn_followers(service: &Arc<Service>) {
     tokio::spawn(service.clone().follow_ledger());
     tokio::spawn(service.clone().follow_progress());
     tokio::spawn(service.clone().follow_expiry());
     tokio::spawn(service.clone().follow_retention());
     tokio::spawn(service.clone().follow_details());
+    tokio::spawn(service.clone().follow_registers());
     tokio::spawn(service.clone().follow_rekey());
     tokio::spawn(service.clone().follow_heartbeat());
     tokio::spawn(service.clone().follow_memory());

@@ -21,6 +21,7 @@ use crate::core::policy::{House, Policy, RefusedMany};
 use crate::core::refusal::Refusal;
 use crate::core::retention::DetailFacts;
 use crate::core::time::Moment;
+use crate::shell::bus::archive::registers::{RegisterAct, RegisterFilter, RegisterKind, RegisterRow};
 use crate::shell::bus::archive::{
     Answer, Archive, DetailPlanRow, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow,
     RunReport, ScrubFinding, ScrubProgress, ScrubRequest, SealRequest, SessionInfo, Status,
@@ -231,6 +232,20 @@ impl Archive for Service {
         let (me, person) = self.person(caller).await?;
         me.refuse_when_full(&person).await?;
         me.consistency_for(person, old, new).await
+    }
+    async fn list_register(
+        &self,
+        caller: Caller,
+        register: RegisterKind,
+        filter: RegisterFilter,
+    ) -> Answer<Vec<RegisterRow>> {
+        let (me, person) = self.person(caller).await?;
+        me.refuse_when_full(&person).await?;
+        me.list_register_for(person, register, filter).await
+    }
+    async fn record_act(&self, caller: Caller, act: RegisterAct) -> Answer<(String, u64)> {
+        let (me, person) = self.person(caller).await?;
+        me.record_act_for(person, act).await
     }
     async fn reload(&self, caller: Caller) -> Answer<()> {
         let (me, person) = self.person(caller).await?;

@@ -294,7 +294,7 @@ impl Service {
                 match decide_for(desk, &request) {
                     Decision::Allow(permit) => {
                         let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule()));
-                        Ok(Proposal::new(draft, Ok(())))
+                        Ok(person.permitted(desk, Some(&permit), draft, ()))
                     }
                     // To anybody else there is no such session.
                     Decision::Deny(denial) => {

@@ -37,6 +37,15 @@ pub async fn open<'a>(
     if let Some(until) = args.until {
         request.insert("until", Variant::from(until.to_string()));
     }
+    if let Some(mandate) = &args.mandate {
+        request.insert("mandate", Variant::from(mandate.as_str()));
+    }
+    if let Some(approval) = args.approval {
+        request.insert("approval", Variant::from(approval.to_string()));
+    }
+    if args.emergency {
+        request.insert("emergency", Variant::from(true));
+    }
     let (path, descriptor, _) = RecordingsProxy::new(bus).await?.open(&args.id.to_string(), request).await?;
     let session = SessionProxy::new(bus, path).await?;
     Ok(Opened { session, descriptor: descriptor.into() })

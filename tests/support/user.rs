@@ -177,6 +177,25 @@ impl User {
         self.run(move |client| client.ask(ROOT, "Ledger", "Read", &(from, count, details)))
     }
 
+    /// Records an act in a register; the id of what it is about.
+    pub fn record(&self, register: &str, act: &str, request: &[(&str, &str)]) -> Result<String, Refused> {
+        self.record_with(register, act, keys(request))
+    }
+
+    /// The same with keys that are no texts.
+    pub fn record_with(&self, register: &str, act: &str, request: Keys) -> Result<String, Refused> {
+        let (register, act) = (register.to_owned(), act.to_owned());
+        let recorded: Result<(String, u64), Refused> =
+            self.run(move |client| client.ask(ROOT, "Registers", "Record", &(register, act, request)));
+        recorded.map(|(id, _)| id)
+    }
+
+    /// The rows of a register that this account may see.
+    pub fn register(&self, register: &str) -> Result<Vec<Fields>, Refused> {
+        let (register, filter) = (register.to_owned(), Keys::new());
+        self.run(move |client| client.ask(ROOT, "Registers", "List", &(register, filter)))
+    }
+
     /// Loads the policy again.
     pub fn reload(&self) -> Result<(), Refused> {
         self.run(|client| client.ask(ROOT, "Manager", "Reload", &()))

@@ -8,8 +8,12 @@ pub mod charter;
 pub mod grants;
 pub mod heartbeat;
 pub mod holds;
+pub mod judge;
 pub mod mandates;
+pub mod secrets;
+pub mod standing;
 pub mod told;
+pub mod upkeep;
 pub mod uses;
 
 use crate::core::time::Timestamp;

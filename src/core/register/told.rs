@@ -24,6 +24,8 @@ pub struct Told {
     since_forgotten: usize,
     /// How often something was noted that may change which grants allow what.
     grants_version: u64,
+    /// The same of mandates and approvals.
+    others_version: u64,
 }
 
 /// Whether the detail of this entry tells something that a register may ask for.
@@ -48,10 +50,24 @@ fn tells(record: &Record) -> bool {
 }
 
 /// Whether this entry may change which grants allow what.
-fn touches_grants(record: &Record) -> bool {
+const fn touches_grants(event: &Event) -> bool {
     matches!(
-        record.event,
+        event,
         Event::GrantGiven(_) | Event::GrantEnded(_) | Event::GrantSuspended(_) | Event::GrantReviewed(_)
+    )
+}
+
+/// Whether this entry may change a mandate or an approval.
+const fn touches_others(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::MandateGiven(_)
+            | Event::MandateChanged(_)
+            | Event::MandateWithdrawn(_)
+            | Event::ApprovalAsked(_)
+            | Event::ApprovalGiven(_)
+            | Event::ApprovalRefused(_)
+            | Event::ApprovalUsed(_)
     )
 }
 
@@ -71,9 +87,8 @@ impl Told {
                 None => self.holders.note_unknown(seq),
             }
         }
-        if touches_grants(record) {
-            self.grants_version += 1;
-        }
+        self.grants_version += u64::from(touches_grants(&record.event));
+        self.others_version += u64::from(touches_others(&record.event));
         let Some(detail) = detail.filter(|_| tells(record)) else { return };
         let who = detail.who.as_ref().map(Who::party);
         if let (Event::CharterAcknowledged(_), Some(who)) = (&record.event, &who) {
@@ -93,6 +108,11 @@ impl Told {
     /// Changes whenever the grants of the register, or what is suspended, may have changed.
     pub const fn grants_version(&self) -> u64 {
         self.grants_version
+    }
+
+    /// Changes whenever mandates or approvals may have changed.
+    pub const fn others_version(&self) -> u64 {
+        self.others_version
     }
 
     /// What the detail of an entry tells.

@@ -92,6 +92,12 @@ impl DetailFacts {
         self.facts.is_empty()
     }
 
+    /// Since when the story of one detail has ended, or what it waits for.
+    #[cfg(test)]
+    pub(super) fn state_of(&self, entry: u64) -> Option<Result<Timestamp, Waits>> {
+        self.facts.get(&entry).map(|fact| fact.state)
+    }
+
     /// Takes in the next entry. `detailed`: it commits to a detail.
     pub fn note(&mut self, record: &Record, detailed: bool) {
         self.size = record.seq + 1;

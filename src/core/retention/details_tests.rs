@@ -260,7 +260,7 @@ fn what_stands_in_a_register_keeps_its_detail_until_it_is_over() {
     use crate::core::policy::Verb;
 
     // Of single entries: lines of a plan may overlap.
-    let state = |story: &Story, entry: u64| story.facts.facts[&entry].state;
+    let state = |story: &Story, entry: u64| story.facts.state_of(entry).unwrap();
     let mut story = Story::default();
     let grant = |n: u8| Some(GrantId::from_bytes([n; 16]));
     let term = || GrantTerm { grant: grant(1), until: None };

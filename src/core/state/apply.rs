@@ -48,7 +48,7 @@ impl State {
             Event::LedgerRestored(restored) => self.set(|state| state.restored = Some(restored.clone())),
             Event::LedgerDetailsDestroyed(destroyed) => self.destroy_details(record, destroyed),
             Event::PolicyLoaded(_) => {
-                self.set(|state| state.policy = record.policy.map(|digest| (digest, record.seq)))
+                self.set(|state| state.policy = record.policy.map(|digest| (digest, record.seq, record.time)))
             }
             Event::SourceRegistered(facts) | Event::SourceChanged(facts) => {
                 let source = needed(&subject.source, "source")?.clone();

@@ -92,7 +92,7 @@ pub struct State {
     last: Option<LastSeen>,
     running: bool,
     clock_suspect: bool,
-    policy: Option<(Digest, u64)>,
+    policy: Option<(Digest, u64, Timestamp)>,
     sources: BTreeMap<SourceId, Option<SourceFacts>>,
     // Boxed: the table grows by doubling, and would move and hold free twice what the recordings need.
     recordings: HashMap<RecordingId, Box<Recording>>,
@@ -134,11 +134,15 @@ impl State {
     }
     /// Digest of the policy in force; `None` before the first.
     pub fn policy(&self) -> Option<Digest> {
-        self.policy.map(|(digest, _)| digest)
+        self.policy.map(|(digest, ..)| digest)
     }
     /// The entry that loaded the policy in force.
     pub fn policy_entry(&self) -> Option<u64> {
-        self.policy.map(|(_, entry)| entry)
+        self.policy.map(|(_, entry, _)| entry)
+    }
+    /// When the policy in force was loaded.
+    pub fn policy_loaded(&self) -> Option<Timestamp> {
+        self.policy.map(|(.., loaded)| loaded)
     }
     /// The sources registered and not retired.
     pub fn sources(&self) -> impl Iterator<Item = (&SourceId, &SourceFacts)> {

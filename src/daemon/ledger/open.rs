@@ -27,6 +27,7 @@ use crate::core::ledger::tail::{self, TailError, TailHeader};
 use crate::core::ledger::tile::{MAX_BUNDLE_BYTES, entries_path};
 use crate::core::ledger::tree::Frontier;
 use crate::core::policy::{Flood, House, Policy};
+use crate::core::register::standing;
 use crate::core::register::told::Told;
 use crate::core::retention::{DetailFacts, LastSeen};
 use crate::shell::clock::SystemClock;
@@ -222,6 +223,7 @@ impl OpenLedger {
             house: self.house,
             flood: Flood::new(),
             told: Told::default(),
+            standing: standing::Standing::default(),
             base,
             frontier: fold.frontier,
             prev: fold.prev,

@@ -9,7 +9,6 @@ mod steps;
 use std::sync::Arc;
 
 use super::health::Part;
-use super::ledger::Proposal;
 use super::person::{Person, allowed, decide_for};
 use super::service::Service;
 use crate::core::event::{Draft, Event, Outcome, Searched, StoreScrubbed, Subject};
@@ -82,7 +81,7 @@ impl Service {
                     Some(turn) => {
                         let detail = person.detail(permit.rule());
                         let draft = draft.outcome(Outcome::Granted).with_detail(detail);
-                        Ok(Proposal::new(draft, Ok((turn, permit.rule().clone()))))
+                        Ok(person.permitted(desk, Some(&permit), draft, (turn, permit.rule().clone())))
                     }
                     None => {
                         let sentence = "Refused by rule builtin.scrub: the store is being read already.";
@@ -109,7 +108,8 @@ impl Service {
             match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let draft = Draft::fact(event).outcome(Outcome::Granted);
-                    Ok(Proposal::new(draft.with_detail(person.detail(permit.rule())), Ok(())))
+                    let draft = draft.with_detail(person.detail(permit.rule()));
+                    Ok(person.permitted(desk, Some(&permit), draft, ()))
                 }
                 Decision::Deny(denial) => person.refused(desk, Verb::Administer, denial, Draft::fact(event)),
             }
@@ -130,7 +130,7 @@ impl Service {
             match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule()));
-                    Ok(Proposal::new(draft, Ok(())))
+                    Ok(person.permitted(desk, Some(&permit), draft, ()))
                 }
                 Decision::Deny(denial) => person.refused(desk, Verb::Administer, denial, draft),
             }

@@ -31,8 +31,8 @@ fn judge(desk: &Desk<'_>, live: &Live, used: &dyn Fn(&RuleId, Timestamp) -> DayU
 }
 
 impl Service {
-    /// Asks for every running session again whether the policy in force grants it.
-    pub(in crate::daemon) async fn reconsider_sessions(self: &Arc<Self>) {
+    /// Asks for every running session again whether policy and registers grant it; `end` says why those end that they do not.
+    pub(in crate::daemon) async fn reconsider_sessions(self: &Arc<Self>, end: End) {
         let service = self.clone();
         let judged = self.ledger.look(move |desk| {
             let running = service.sessions.which(|_| true);
@@ -40,7 +40,7 @@ impl Service {
         });
         // Turned away: the ledger is closed, and all of them are cut for that.
         let Ok(ended) = judged.await else { return };
-        self.end_sessions(ended, End::PolicyChanged).await;
+        self.end_sessions(ended, end).await;
     }
 
     /// Whether the policy in force lets a session go on; if so, its end, the grant that carries it, and its bytes are bounded

@@ -56,6 +56,10 @@ pub enum End {
     Restricted,
     /// The policy no longer allows it.
     PolicyChanged,
+    /// The mandate under which it runs is over.
+    MandateWithdrawn,
+    /// A grant ended or was suspended, or a mandate changed: nothing carries it any more.
+    RightsEnded,
     /// A limit of bytes is reached.
     LimitReached,
     /// The ledger could not be written.
@@ -75,6 +79,8 @@ impl End {
             Self::Purged => "purged",
             Self::Restricted => "restricted",
             Self::PolicyChanged => "policy-changed",
+            Self::MandateWithdrawn => "mandate-withdrawn",
+            Self::RightsEnded => "rights-ended",
             Self::LimitReached => "limit-reached",
             Self::LedgerUnavailable => "ledger-unavailable",
         }
@@ -86,6 +92,8 @@ impl End {
             Self::Purged
             | Self::Restricted
             | Self::PolicyChanged
+            | Self::MandateWithdrawn
+            | Self::RightsEnded
             | Self::LimitReached
             | Self::LedgerUnavailable => Event::AccessRevoked(usage),
             Self::Released | Self::Closed | Self::PeerGone | Self::ServiceStopped | Self::Failed => {

@@ -5,6 +5,9 @@
 use std::future::Future;
 use std::os::fd::OwnedFd;
 
+pub mod registers;
+
+use self::registers::{RegisterAct, RegisterFilter, RegisterKind, RegisterRow};
 use super::caller::Caller;
 use crate::core::event::HoldKind;
 use crate::core::ids::{ApprovalId, HoldId, Kind, MandateId, RecordingId, SessionId};
@@ -336,6 +339,19 @@ pub trait Archive: Send + Sync + 'static {
         old: u64,
         new: u64,
     ) -> impl Future<Output = Answer<Vec<String>>> + Send;
+    /// The rows of a register that `caller` may see.
+    fn list_register(
+        &self,
+        caller: Caller,
+        register: RegisterKind,
+        filter: RegisterFilter,
+    ) -> impl Future<Output = Answer<Vec<RegisterRow>>> + Send;
+    /// An act that a register records; the id of what it is about, and the entry.
+    fn record_act(
+        &self,
+        caller: Caller,
+        act: RegisterAct,
+    ) -> impl Future<Output = Answer<(String, u64)>> + Send;
     /// Loads the policy again.
     fn reload(&self, caller: Caller) -> impl Future<Output = Answer<()>> + Send;
     /// Makes the catalogue anew from the ledger; the answer comes when it is done.

@@ -86,6 +86,19 @@ pub trait Hold {
     fn lift(&self, request: Request<'_>) -> zbus::Result<()>;
 }
 
+/// Grants, mandates, approvals, the charter.
+#[zbus::proxy(
+    interface = "org.greffier.Archive1.Registers",
+    default_service = "org.greffier.Archive1",
+    default_path = "/org/greffier/Archive1"
+)]
+pub trait Registers {
+    /// The rows that the caller may see.
+    fn list(&self, register: &str, filter: Request<'_>) -> zbus::Result<Vec<Fields>>;
+    /// Records an act; the id of what it is about, and the entry.
+    fn record(&self, register: &str, act: &str, request: Request<'_>) -> zbus::Result<(String, u64)>;
+}
+
 /// The ledger. Reading it is an access too.
 #[zbus::proxy(
     interface = "org.greffier.Archive1.Ledger",

@@ -2,6 +2,8 @@
 //!
 //! An unknown key is an error that names it, never ignored (design §11). Must never decide whether an id exists.
 
+pub mod registers;
+
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -16,6 +18,7 @@ use crate::core::event::{Detail, HoldKind};
 use crate::core::ids::Kind;
 use crate::core::ledger::checkpoint::MAX_SIZE;
 use crate::core::refusal::{Refusal, RefusalKind};
+use crate::core::register::secrets::tells_secret;
 use crate::core::time::Timestamp;
 
 /// An `a{sv}` as it travels.
@@ -31,6 +34,11 @@ impl Keys {
     /// Starts with everything.
     pub fn new(dict: Dict) -> Self {
         Self { dict, known: Vec::new() }
+    }
+
+    /// A text that must be there.
+    fn needed(&mut self, key: &'static str) -> Result<String, Refusal> {
+        self.text(key)?.ok_or_else(|| Refusal::invalid(format!("The key \"{key}\" is missing.")))
     }
 
     fn take<T: TryFrom<OwnedVariant>>(
@@ -51,6 +59,11 @@ impl Keys {
         }
         if text.as_ref().is_some_and(|text| text.chars().any(|c| c.is_control() && c != '\n' && c != '\t')) {
             return Err(Refusal::invalid(format!("The key \"{key}\" holds a control character.")));
+        }
+        if text.as_deref().is_some_and(tells_secret) {
+            return Err(Refusal::invalid(format!(
+                "The key \"{key}\" seems to hold a password; the archive keeps none, so leave it out."
+            )));
         }
         Ok(text.filter(|text| !text.is_empty()))
     }

@@ -7,12 +7,14 @@
 mod ledger;
 mod manager;
 mod recordings;
+mod registers;
 mod retention;
 mod scrub;
 
 pub use ledger::LedgerInterface;
 pub use manager::{ManagerInterface, announce_state};
 pub use recordings::{RecordingsInterface, SessionInterface, announce_end, session_path};
+pub use registers::RegistersInterface;
 pub use retention::{HoldInterface, RetentionInterface, hold_path};
 pub use scrub::{SCRUB, ScrubInterface};
 
