@@ -26,6 +26,7 @@ mod witness;
 
 use zbus::Connection;
 
+use crate::shell::bus::client::agent::Agent;
 use crate::shell::bus::client::{ANSWER, Failure, LONG_ANSWER, connect};
 use crate::shell::terminal::{self, Form};
 use args::{
@@ -80,7 +81,11 @@ fn ask(command: Command, form: Form, bus: Option<&str>) -> Result<u8, Failure> {
     };
     runtime.block_on(async {
         let connection = connect(bus, answer).await?;
-        answered(command, form, &connection).await
+        // The rules may ask this person to authenticate again; for numbers nobody is asked.
+        let agent = if matches!(command, Command::Status) { Agent::none() } else { Agent::start().await };
+        let answer = answered(command, form, &connection).await;
+        agent.end().await;
+        answer
     })
 }
 

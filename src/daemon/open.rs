@@ -116,7 +116,12 @@ impl Question {
     fn draft(&self, desk: &Desk<'_>, until: Option<Timestamp>) -> Draft {
         let reason = self.request.reason.parse().ok().filter(|code| desk.policy.reason(code).is_some());
         let subject = Subject { reason, ..Subject::recording(self.id, self.source.clone()) };
-        Draft::fact(Event::AccessOpened(Opened { mode: self.mode().into(), until })).about(subject)
+        Draft::fact(Event::AccessOpened(Opened {
+            mode: self.mode().into(),
+            until,
+            emergency: self.request.emergency,
+        }))
+        .about(subject)
     }
 }
 
@@ -131,7 +136,7 @@ impl Service {
         let (person, found) = tokio::join!(asking, self.lookup(&id));
         let person = person?;
         let Some(Found { id, source, media, damage }) = found? else {
-            return Err(self.record_unknown(person, id).await);
+            return Err(self.record_unknown(person, id, request.emergency).await);
         };
         let pipes = self.mount().is_some_and(FuseMount::gives_pipes);
         let question = Question { person, id, source, request, pipes };
@@ -202,10 +207,10 @@ impl Service {
             .await
     }
 
-    async fn record_unknown(&self, person: Person, id: String) -> Refusal {
+    async fn record_unknown(&self, person: Person, id: String, emergency: bool) -> Refusal {
         let recorded = self.ledger.record(move |desk| {
             let said = Detail { asked: Some(id.chars().take(64).collect()), ..Detail::default() };
-            let event = Event::AccessOpened(Opened { mode: "seek".into(), until: None });
+            let event = Event::AccessOpened(Opened { mode: "seek".into(), until: None, emergency });
             person.refused::<()>(
                 desk,
                 Verb::View,

@@ -12,7 +12,7 @@ use super::health::Part;
 use super::ledger::Proposal;
 use super::person::{Person, allowed};
 use super::service::Service;
-use crate::core::event::{Detail, Draft, Event, Nothing, SourceFacts, Subject};
+use crate::core::event::{Detail, Draft, Event, Nothing, Outcome, Searched, SourceFacts, Subject};
 use crate::core::policy::{Decision, Policy, PolicyFile, Target, Verb, decide};
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::shell::journal;
@@ -38,11 +38,23 @@ impl Service {
         match decide(&self.policy_in_force(), &self.house, &request, now) {
             Decision::Allow(permit) => {
                 let detail = asked_by.detail(permit.rule());
-                self.load_policy(detail).await.map(|_| ()).map_err(|findings| {
+                let loaded = self.load_policy(detail.clone()).await.map_err(|findings| {
                     let sentence =
                         format!("The policy was refused and the old one stays: {}", findings.join("; "));
                     Refusal::invalid(sentence)
-                })
+                })?;
+                match loaded {
+                    Loaded::New => Ok(()),
+                    // Nothing came into force; the question is an entry all the same (invariant 2).
+                    Loaded::Same | Loaded::None => {
+                        let searched =
+                            Searched { what: "policy".into(), sources: Vec::new(), from: None, to: None };
+                        let draft = Draft::fact(Event::AccessSearched(searched)).outcome(Outcome::Granted);
+                        let recorded =
+                            self.ledger.record(move |_| Ok(Proposal::new(draft.with_detail(detail), ())));
+                        recorded.await.map(|_| ())
+                    }
+                }
             }
             Decision::Deny(denial) => {
                 let recorded = self.ledger.record(move |desk| {
@@ -164,8 +176,7 @@ impl Service {
         // What stands in a policy names persons: findings go to the detail, and only so many.
         let detail = Detail { findings: findings.iter().take(100).cloned().collect(), ..by };
         let recorded = self.ledger.record(move |_| {
-            let draft =
-                Draft::fact(Event::PolicyRefused(Nothing {})).outcome(crate::core::event::Outcome::Failed);
+            let draft = Draft::fact(Event::PolicyRefused(Nothing {})).outcome(Outcome::Failed);
             Ok(Proposal::new(draft.with_detail(detail), ()))
         });
         if let Err(refusal) = recorded.await {

@@ -19,6 +19,7 @@ use super::keys::OpenedKeys;
 use super::ledger::second_place::SecondPlace;
 use super::ledger::{OpenError, OpenLedger, Proposal};
 use super::projection::{Follow, Projection};
+use super::reauth::Dialogs;
 use super::rekey::RekeyError;
 use super::service::Service;
 use super::sessions::{End, Sessions, account};
@@ -256,6 +257,7 @@ pub(super) async fn open_all(
         rotating: tokio::sync::Mutex::default(),
         catalogue,
         sessions: Sessions::default(),
+        dialogs: Dialogs::default(),
         health,
         space: Space::default(),
         medium: state_dir.medium().name,

@@ -74,6 +74,7 @@ async fn follow_names(
         if change.new_owner.is_none() {
             let gone = change.name.to_string();
             callers.forget(&gone);
+            service.dialogs.left(&gone);
             // Not awaited: names of the whole bus wait here, and no call is answered once their queue is full.
             for id in service.sessions.which(|live| live.bus_name == gone) {
                 service.end_soon(id, End::PeerGone);

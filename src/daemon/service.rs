@@ -13,6 +13,7 @@ use super::health::Health;
 use super::ledger::{Availability, Ledger, Reader};
 use super::person::Person;
 use super::projection::Projection;
+use super::reauth::Dialogs;
 use super::scrub::Scrubs;
 use super::sessions::Sessions;
 use super::space::Space;
@@ -48,6 +49,8 @@ pub struct Service {
     pub(super) store: ObjectStore,
     pub(super) catalogue: Projection,
     pub(super) sessions: Sessions,
+    /// Dialogs in which people authenticate again.
+    pub(super) dialogs: Dialogs,
     pub(super) health: Arc<Health>,
     /// Room on the disk.
     pub(super) space: Space,
@@ -271,9 +274,11 @@ impl Archive for Service {
         let condition = self.health.condition();
         let look = self.ledger.look(|desk| {
             let due = desk.state.due().take_while(|(due, _)| *due <= desk.now.time).count();
-            (desk.state.recording_count(), desk.state.holds().len(), due)
+            let reviews = desk.state.reviews();
+            let reviews = (reviews.len(), reviews.overdue(desk.now.time));
+            (desk.state.recording_count(), desk.state.holds().len(), due, reviews)
         });
-        let (recordings, holds, due) = look.await.unwrap_or_default();
+        let (recordings, holds, due, reviews) = look.await.unwrap_or_default();
         Status {
             state: condition.state.into(),
             why: condition.why,
@@ -281,6 +286,8 @@ impl Archive for Service {
             recordings: recordings as u64,
             holds: holds as u64,
             sessions: self.sessions.count() as u64,
+            reviews_open: reviews.0 as u64,
+            reviews_overdue: reviews.1 as u64,
             due: due as u64,
             space: self.space.level().as_str().into(),
             free: self.space.free_bytes(),

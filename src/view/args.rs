@@ -99,6 +99,9 @@ pub struct OpenArgs {
     /// More about the reason, in words
     #[arg(long, value_name = "TEXT")]
     pub text: Option<String>,
+    /// An emergency: opens at once where the rules allow that, tells everybody, and will be reviewed
+    #[arg(long, requires = "text")]
+    pub emergency: bool,
     /// Let the session end at this time, earlier than the rules say
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub until: Option<Timestamp>,

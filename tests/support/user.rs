@@ -259,6 +259,15 @@ impl Client {
         refused(self.runtime.block_on(call).expect_err("it was to be refused"))
     }
 
+    /// Calls a method of which only matters whether it is allowed.
+    pub fn answer<B>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<(), Refused>
+    where
+        B: serde::Serialize + zbus::wire::DynamicType,
+    {
+        let call = self.connection.call_method(Some(NAME), path, Some(interface), method, body);
+        self.runtime.block_on(call).map(|_| ()).map_err(refused)
+    }
+
     /// `Recordings.Open`.
     pub fn open(&self, id: &str, request: &Keys) -> Result<Opened, Refused> {
         let (session, file, info): (OwnedObjectPath, OwnedFd, Fields) =

@@ -47,6 +47,8 @@ pub enum Waits {
     Recording,
     /// A purge that was decided and has not ended.
     Purge,
+    /// A review that is open.
+    Review,
 }
 
 /// One detail that is not destroyed.
@@ -116,6 +118,7 @@ impl DetailFacts {
             | Event::AccessExpired(_) => {
                 subject.session.as_ref().and_then(|id| self.sessions.remove(id)).into_iter().collect()
             }
+            Event::ReviewDone(done) => vec![done.entry],
             Event::PurgeFailed(_) => recording.and_then(|id| self.purges.remove(id)).unwrap_or_default(),
             Event::PurgeDone(_) => {
                 let mut ended = recording.and_then(|id| self.purges.remove(id)).unwrap_or_default();
@@ -153,8 +156,10 @@ impl DetailFacts {
             | Event::AccessOpened(_)
             | Event::AccessProgress(_)
             | Event::AccessRefusedMany(_)
+            | Event::AccessEmergency(_)
             | Event::HoldPlaced(_)
             | Event::PurgePlanned(_)
+            | Event::ReviewRaised(_)
             | Event::GuardForeignAccess(_)
             | Event::StoreDamaged(_)
             | Event::KeyRotationOrdered(_)
@@ -191,6 +196,7 @@ impl DetailFacts {
                 self.purges.entry(subject.recording?).or_default().push(seq);
                 Waits::Purge
             }
+            Event::ReviewRaised(_) => Waits::Review,
             _ => return None,
         };
         Some(waits)
@@ -230,6 +236,7 @@ impl fmt::Display for DetailWhy {
             Self::Waits(Waits::Session) => "the session runs",
             Self::Waits(Waits::Recording) => "the recording is in the archive",
             Self::Waits(Waits::Purge) => "the purge has not ended",
+            Self::Waits(Waits::Review) => "the review is open",
         })
     }
 }

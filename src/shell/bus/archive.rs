@@ -47,6 +47,8 @@ pub struct OpenRequest {
     pub stream: bool,
     /// End of the session wished for.
     pub until: Option<Timestamp>,
+    /// Break-glass: at once, and loud. Comes with a text.
+    pub emergency: bool,
 }
 
 /// `Seal`'s metadata.
@@ -172,6 +174,23 @@ pub struct DetailPlanRow {
     pub why: String,
 }
 
+/// One open review.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReviewRow {
+    /// The entry that raised it.
+    pub entry: u64,
+    /// Why it was raised.
+    pub why: String,
+    /// When.
+    pub raised: Timestamp,
+    /// Late after this.
+    pub due: Timestamp,
+    /// The recording that it is about, where it is about one.
+    pub recording: Option<RecordingId>,
+    /// The session.
+    pub session: Option<SessionId>,
+}
+
 /// What a run of the retention did.
 #[derive(Debug, Clone, Default)]
 pub struct RunReport {
@@ -239,6 +258,10 @@ pub struct Status {
     pub holds: u64,
     /// Sessions that run.
     pub sessions: u64,
+    /// Reviews that are open.
+    pub reviews_open: u64,
+    /// Those of them that are late.
+    pub reviews_overdue: u64,
     /// Recordings whose purge is due.
     pub due: u64,
     /// How full the disk is: `ample`, `low`, `tight` or `full`.

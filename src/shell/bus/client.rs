@@ -3,6 +3,7 @@
 //! Owns names, signatures and the translation of bus errors into [`Failure`]. Must never decide what a caller may
 //! do, read the environment, or rewrite a sentence that the service sent.
 
+pub mod agent;
 pub mod fields;
 pub mod search;
 

@@ -108,7 +108,11 @@ pub fn open_request(dict: Dict) -> Result<OpenRequest, Refusal> {
         text: keys.text("text")?,
         stream,
         until: keys.time("until")?,
+        emergency: keys.take("emergency", "a boolean (b)")?.unwrap_or(false),
     };
+    if request.emergency && request.text.is_none() {
+        return Err(Refusal::invalid("An emergency needs the key \"text\": say what has happened."));
+    }
     keys.end(request)
 }
 
@@ -318,6 +322,8 @@ pub fn status(status: Status) -> Dict {
         ("recordings", status.recordings.into()),
         ("holds", status.holds.into()),
         ("sessions", status.sessions.into()),
+        ("reviews_open", status.reviews_open.into()),
+        ("reviews_overdue", status.reviews_overdue.into()),
         ("due", status.due.into()),
         ("space", status.space.into()),
         ("free", status.free.into()),

@@ -11,7 +11,7 @@ mod retention;
 mod scrub;
 
 pub use ledger::LedgerInterface;
-pub use manager::{ManagerInterface, announce_state};
+pub use manager::{ManagerInterface, announce_emergency, announce_state};
 pub use recordings::{RecordingsInterface, SessionInterface, announce_end, session_path};
 pub use retention::{HoldInterface, RetentionInterface, hold_path};
 pub use scrub::{SCRUB, ScrubInterface};
