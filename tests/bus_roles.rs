@@ -204,6 +204,8 @@ fn call(
             let answer = Variant::from("not what the key answers");
             ask(ROOT, &Keys::from([("generation".to_owned(), generation), ("answer".to_owned(), answer)]))
         }
+        ("Reviews", "Pending") => ask(ROOT, &()),
+        ("Reviews", "Done") => ask(ROOT, &(0_u64, keys(&[("text", "roles")]))),
         ("Scrub", "Cancel" | "Findings") => ask(SCRUB, &()),
         _ => return None,
     })
@@ -248,7 +250,7 @@ fn table(cells: &BTreeMap<(usize, usize), String>, methods: &[(String, String)])
          `org.greffier.Archive1.Error.`. Each call but `Status`, and what the owner of a session asks about it, leaves exactly one\n\
          decision in the ledger. Properties are numbers and keys: everybody reads them, and no entry says so.\n\n\
          `NotFound` is what anybody gets who may not know of a recording, whether it exists or not. `CheckBackup` is asked with a\n\
-         wrong answer, so whoever may gets `Conflict`. The hold is on footage of the entrance, the session is the viewer's.\n\n",
+         wrong answer, `Done` about a review that is not open, and `Cancel` while no scrub runs: whoever may gets `Conflict`. The hold is on footage of the entrance, the session is the viewer's.\n\n",
     );
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {
         let _infallible = writeln!(text, "| {} |", cells.collect::<Vec<_>>().join(" | "));

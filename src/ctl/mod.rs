@@ -18,6 +18,7 @@ mod publish;
 mod recordings;
 mod replace;
 mod retention;
+mod reviews;
 mod service;
 mod store;
 mod tree;
@@ -31,7 +32,7 @@ use crate::shell::bus::client::{ANSWER, Failure, LONG_ANSWER, connect};
 use crate::shell::terminal::{self, Form};
 use args::{
     Cli, Command, HoldCommand, IndexCommand, KeysCommand, LedgerCommand, PolicyCommand, RetentionCommand,
-    StoreCommand,
+    ReviewCommand, StoreCommand,
 };
 
 /// Runs one command. `bus_from_environment` is used where `--bus` is absent. The exit code of design §12.
@@ -106,6 +107,8 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
         }
         Command::Retention(RetentionCommand::Run) => retention::run(bus, form).await,
         Command::Retention(RetentionCommand::ConfirmClock) => retention::confirm_clock(bus).await,
+        Command::Review(ReviewCommand::List) => reviews::list(bus, form).await,
+        Command::Review(ReviewCommand::Done { entry, text }) => reviews::done(bus, entry, &text).await,
         Command::Ledger(LedgerCommand::Log { from, count }) => ledger::log(bus, form, from, count).await,
         Command::Ledger(LedgerCommand::Read { entry, details }) => {
             ledger::read(bus, form, entry, details).await

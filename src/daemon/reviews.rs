@@ -4,6 +4,7 @@
 //! a review whose raiser cannot be known is done by nobody. A late one shows in the state until it is done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::health::Part;
 use super::ledger::Proposal;
@@ -17,6 +18,9 @@ use crate::core::time::{Period, Timestamp};
 use crate::shell::bus::archive::ReviewRow;
 use crate::shell::bus::interfaces::announce_emergency;
 use crate::shell::{journal, message_id};
+
+/// How often reviews are looked at, however the clock goes.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// The review that an opening in an emergency raises, about the same things; `within` is how long it may wait.
 pub(super) fn after_emergency(subject: Subject, detail: Detail, now: Timestamp, within: &Period) -> Draft {
@@ -36,6 +40,7 @@ impl Service {
             &format!("a recording was opened in an emergency, entry {entry}: review it before {due}"),
             &[("entry", &entry.to_string()), ("review", &review.to_string()), ("due", &due)],
         );
+        self.reviews_changed.notify_one();
         if let Some(bus) = self.bus() {
             announce_emergency(&bus.connection, entry).await;
         }
@@ -67,7 +72,7 @@ impl Service {
     }
 
     /// Ends a review. Its number and what was found; the entry.
-    pub(super) async fn review_done(
+    pub(super) async fn review_done_for(
         self: &Arc<Self>,
         person: Person,
         entry: u64,
@@ -107,7 +112,7 @@ impl Service {
             person.refused(desk, Verb::Review, denial, draft)
         });
         let done = allowed(recorded.await?)?.entry();
-        self.judge_reviews().await;
+        let _next = self.judge_reviews().await;
         Ok(done)
     }
 
@@ -133,25 +138,43 @@ impl Service {
         }
     }
 
-    /// Says in the state whether a review is late.
-    pub(super) async fn judge_reviews(&self) {
-        let late = self.ledger.look(|desk| desk.state.reviews().overdue(desk.now.time)).await;
+    /// Watches the days of open reviews.
+    pub(super) async fn follow_reviews(self: Arc<Self>) {
+        let mut stopping = self.stopping.subscribe();
+        loop {
+            let next = self.judge_reviews().await;
+            let wait = next.map_or(LOOK, |micros| Duration::from_micros(micros.saturating_add(1)).min(LOOK));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.reviews_changed.notified() => {}
+                _ = stopping.changed() => return,
+            }
+        }
+    }
+
+    /// Says in the state whether a review is late. How long until the next will be, in microseconds; absent: none.
+    pub(super) async fn judge_reviews(&self) -> Option<u64> {
+        let late = self.ledger.look(|desk| {
+            let (reviews, now) = (desk.state.reviews(), desk.now.time);
+            let to_come = reviews.iter().map(|(_, review)| review.due.micros_since(now)).filter(|it| *it >= 0);
+            (reviews.overdue(now), to_come.min().and_then(|micros| u64::try_from(micros).ok()))
+        });
+        // A closed ledger says so itself.
+        let (late, next) = late.await.ok()?;
         match late {
-            // A closed ledger says so itself.
-            Err(_) => {}
-            Ok(0) => self.health.mend(Part::Reviews),
-            Ok(late) => {
+            0 => self.health.mend(Part::Reviews),
+            late => {
                 let why = format!(
                     "{late} openings in an emergency were not reviewed in time: somebody who may review looks at `greffierctl review list`."
                 );
                 if !self.health.is_degraded(Part::Reviews) {
-                    let fields = [("late", late.to_string())];
-                    let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, v.as_str())).collect();
-                    journal::record(log::Level::Warn, message_id::REVIEW_OVERDUE, &why, &fields);
+                    let late = late.to_string();
+                    journal::record(log::Level::Warn, message_id::REVIEW_OVERDUE, &why, &[("late", &late)]);
                 }
                 self.health.degrade(Part::Reviews, why);
             }
         }
+        next
     }
 }
 

@@ -268,6 +268,7 @@ pub(super) async fn open_all(
         loading: tokio::sync::Mutex::default(),
         clock_sound: Mutex::new(found_sound),
         retention_changed: Notify::new(),
+        reviews_changed: Notify::new(),
         verifier_key: log_key.to_string(),
         policy: RwLock::new(Arc::new(Policy::empty())),
         policy_version: watch::Sender::new(0),

@@ -15,7 +15,7 @@ use crate::core::event::{Detail, Draft, Event, Outcome, RefusedMany, Who};
 use crate::core::policy;
 use crate::shell::bus::caller::Callers;
 use crate::shell::bus::interfaces::{
-    Desk, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface, RetentionInterface, SCRUB,
+    Desk, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface, RetentionInterface, ReviewsInterface, SCRUB,
     ScrubInterface, announce_state,
 };
 use crate::shell::sys::memory;
@@ -45,6 +45,7 @@ pub(super) async fn join_bus(service: &Arc<Service>) -> Result<Bus, Fatal> {
         server.at(ROOT, RetentionInterface(desk.clone())).await?;
         server.at(ROOT, LedgerInterface(desk.clone())).await?;
         server.at(ROOT, ManagerInterface(desk.clone())).await?;
+        server.at(ROOT, ReviewsInterface(desk.clone())).await?;
         server.at(SCRUB, ScrubInterface(desk.clone())).await?;
         let bus = zbus::fdo::DBusProxy::new(&connection).await?;
         // Subscribed before the name is taken: no owner can leave unseen.
@@ -103,6 +104,7 @@ pub(super) fn spawn_followers(service: &Arc<Service>) {
     tokio::spawn(service.clone().follow_memory());
     tokio::spawn(service.clone().follow_clock());
     tokio::spawn(service.clone().follow_space());
+    tokio::spawn(service.clone().follow_reviews());
     tokio::spawn(follow_condition(service.clone()));
     tokio::spawn(follow_refusals(service.clone()));
 }

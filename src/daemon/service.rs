@@ -23,7 +23,7 @@ use crate::core::refusal::Refusal;
 use crate::core::retention::DetailFacts;
 use crate::core::time::Moment;
 use crate::shell::bus::archive::{
-    Answer, Archive, DetailPlanRow, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow,
+    Answer, Archive, DetailPlanRow, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow, ReviewRow,
     RunReport, ScrubFinding, ScrubProgress, ScrubRequest, SealRequest, SessionInfo, Status,
 };
 use crate::shell::bus::caller::Caller;
@@ -70,6 +70,8 @@ pub struct Service {
     pub(super) clock_sound: Mutex<Moment>,
     /// Something may have fallen due.
     pub(super) retention_changed: Notify,
+    /// A review was raised.
+    pub(super) reviews_changed: Notify,
     pub(super) verifier_key: String,
     pub(super) policy: RwLock<Arc<Policy>>,
     pub(super) policy_version: watch::Sender<u64>,
@@ -209,6 +211,14 @@ impl Archive for Service {
     async fn lift(&self, caller: Caller, hold: HoldId, ground: Option<String>) -> Answer<()> {
         let (me, person) = self.person(caller).await?;
         me.lift_hold(person, hold, ground).await
+    }
+    async fn reviews(&self, caller: Caller) -> Answer<Vec<ReviewRow>> {
+        let (me, person) = self.person(caller).await?;
+        me.reviews_for(person).await
+    }
+    async fn review_done(&self, caller: Caller, review: u64, text: String) -> Answer<u64> {
+        let (me, person) = self.person(caller).await?;
+        me.review_done_for(person, review, text).await
     }
     async fn head(&self, caller: Caller) -> Answer<String> {
         let (me, person) = self.person(caller).await?;

@@ -277,6 +277,34 @@ impl Client {
         Ok(Opened { session: session.to_string(), file, entry, bytes, expires: text(&info, "expires") })
     }
 
+    /// `Recordings.Open` twice at the same time; the one that is refused first.
+    pub fn open_twice(&self, id: &str, request: &Keys) -> Refused {
+        let body = (id, request);
+        let call = || {
+            let interface = Some("org.greffier.Archive1.Recordings");
+            self.connection.call_method(Some(NAME), ROOT, interface, "Open", &body)
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                answer = call() => refused(answer.expect_err("one was to be refused")),
+                answer = call() => refused(answer.expect_err("one was to be refused")),
+            }
+        })
+    }
+
+    /// The number in the next signal of the service that carries one. `ready` is told when it is listened for.
+    pub fn next_number(&self, interface: &str, signal: &str, ready: &mpsc::Sender<()>) -> u64 {
+        use futures_util::StreamExt as _;
+        self.runtime.block_on(async {
+            let interface = format!("{NAME}.{interface}");
+            let service = zbus::proxy::Proxy::new(&self.connection, NAME, ROOT, interface).await.unwrap();
+            let mut signals = service.receive_signal(signal).await.unwrap();
+            ready.send(()).unwrap();
+            let signal = tokio::time::timeout(super::PATIENCE, signals.next()).await;
+            signal.expect("no signal came").unwrap().body().deserialize().unwrap()
+        })
+    }
+
     /// `Recordings.Search`, first page.
     pub fn search(&self, filter: &Keys) -> Result<Vec<Fields>, Refused> {
         let (rows, _next): (Vec<Fields>, String) =

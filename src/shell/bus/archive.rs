@@ -327,6 +327,15 @@ pub trait Archive: Send + Sync + 'static {
         hold: HoldId,
         ground: Option<String>,
     ) -> impl Future<Output = Answer<()>> + Send;
+    /// Every open review.
+    fn reviews(&self, caller: Caller) -> impl Future<Output = Answer<Vec<ReviewRow>>> + Send;
+    /// Ends a review; the entry.
+    fn review_done(
+        &self,
+        caller: Caller,
+        review: u64,
+        text: String,
+    ) -> impl Future<Output = Answer<u64>> + Send;
     /// The live head, for auditors.
     fn head(&self, caller: Caller) -> impl Future<Output = Answer<String>> + Send;
     /// Entries, each followed by its detail when asked for.

@@ -87,6 +87,19 @@ pub trait Hold {
     fn lift(&self, request: Request<'_>) -> zbus::Result<()>;
 }
 
+/// Reviews.
+#[zbus::proxy(
+    interface = "org.greffier.Archive1.Reviews",
+    default_service = "org.greffier.Archive1",
+    default_path = "/org/greffier/Archive1"
+)]
+pub trait Reviews {
+    /// Every open one.
+    fn pending(&self) -> zbus::Result<Vec<Fields>>;
+    /// Ends one; the entry.
+    fn done(&self, review: u64, request: Request<'_>) -> zbus::Result<u64>;
+}
+
 /// The ledger. Reading it is an access too.
 #[zbus::proxy(
     interface = "org.greffier.Archive1.Ledger",

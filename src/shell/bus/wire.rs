@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use zbus::wire::{OwnedVariant, Variant};
 
 use super::archive::{
-    DetailPlanRow, Filter, HoldRequest, OpenRequest, PlanRow, RecordingRow, RunReport, ScrubFinding,
+    DetailPlanRow, Filter, HoldRequest, OpenRequest, PlanRow, RecordingRow, ReviewRow, RunReport, ScrubFinding,
     ScrubRequest, SealRequest, SessionInfo, Status,
 };
 use crate::core::event::{Detail, HoldKind};
@@ -155,6 +155,13 @@ pub fn lift_request(dict: Dict) -> Result<Option<String>, Refusal> {
     keys.end(ground)
 }
 
+/// The request of `Reviews.Done`: what was found.
+pub fn review_request(dict: Dict) -> Result<String, Refusal> {
+    let mut keys = Keys::new(dict);
+    let text = keys.text("text")?.ok_or_else(|| Refusal::invalid("The key \"text\" is missing."))?;
+    keys.end(text)
+}
+
 /// The request of `Manager.RotateKeys`: why.
 pub fn rotate_request(dict: Dict) -> Result<Option<String>, Refusal> {
     let mut keys = Keys::new(dict);
@@ -259,6 +266,23 @@ pub fn plan_row(row: PlanRow) -> Dict {
         ("due", row.due.to_string().into()),
         ("why", row.why.into()),
     ])
+}
+
+/// A row of `Reviews.Pending`.
+pub fn review_row(row: ReviewRow) -> Dict {
+    let mut reply = dict([
+        ("entry", row.entry.into()),
+        ("why", row.why.into()),
+        ("raised", row.raised.to_string().into()),
+        ("due", row.due.to_string().into()),
+    ]);
+    if let Some(recording) = row.recording {
+        reply.extend(dict([("recording", recording.to_string().into())]));
+    }
+    if let Some(session) = row.session {
+        reply.extend(dict([("session", session.to_string().into())]));
+    }
+    reply
 }
 
 /// A row of `Retention.PlanDetails`.

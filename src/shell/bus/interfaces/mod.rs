@@ -8,12 +8,14 @@ mod ledger;
 mod manager;
 mod recordings;
 mod retention;
+mod reviews;
 mod scrub;
 
 pub use ledger::LedgerInterface;
 pub use manager::{ManagerInterface, announce_emergency, announce_state};
 pub use recordings::{RecordingsInterface, SessionInterface, announce_end, session_path};
 pub use retention::{HoldInterface, RetentionInterface, hold_path};
+pub use reviews::ReviewsInterface;
 pub use scrub::{SCRUB, ScrubInterface};
 
 use std::collections::HashMap;
