@@ -74,7 +74,10 @@ fn an_emergency_opens_at_once_and_everybody_is_told() {
     let entries = house.durable().split_off(usize::try_from(opened.entry).unwrap());
     let said: Vec<_> = entries.iter().take(3).map(|entry| (entry.event(), entry.get("session"))).collect();
     let session = entries[0].get("session");
-    assert_eq!(said, ["access.opened", "access.emergency", "review.raised"].map(|event| (event, session.clone())));
+    assert_eq!(
+        said,
+        ["access.opened", "access.emergency", "review.raised"].map(|event| (event, session.clone()))
+    );
     assert!(entries[0].line.contains("\"emergency\":true"), "{}", entries[0].line);
     assert_eq!(entries[2].data("why"), "emergency");
     // One batch: one signed head covers all three.

@@ -148,7 +148,8 @@ fn nobody_is_asked_who_would_be_refused_anyway_and_polkit_may_be_switched_off() 
     assert_eq!(agent.unseen(), []);
     house.stop();
     let config = std::fs::read_to_string(house.path("etc/greffier.toml")).unwrap();
-    std::fs::write(house.path("etc/greffier.toml"), config.replace("polkit = true", "polkit = false")).unwrap();
+    std::fs::write(house.path("etc/greffier.toml"), config.replace("polkit = true", "polkit = false"))
+        .unwrap();
     house.start();
     assert!(refused(&house, &games, &id).contains("bus.polkit"));
     assert!(games.state().1.contains("bus.polkit"), "{:?}", games.state());

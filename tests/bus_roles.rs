@@ -35,7 +35,7 @@ const ROLES: [(&str, &str); 12] = [
     ("auditor", "news"),
     ("technician", "daemon"),
     ("approver", "mail"),
-    ("mandate keeper", "uucp"),
+    ("mandate keeper", "www-data"),
     ("register keeper", "man"),
     ("reviewer", "proxy"),
     ("nobody", "nobody"),
@@ -67,7 +67,10 @@ recorder        = { verbs = ["seal"] }
 controller      = { verbs = ["search", "hold", "lift", "purge"] }
 auditor         = { verbs = ["read-ledger"] }
 technician      = { verbs = ["administer"] }
-approver        = { verbs = ["search"] }
+approver        = { verbs = ["search", "approve"] }
+mandate-keeper  = { verbs = ["mandate"] }
+register-keeper = { verbs = ["register"] }
+reviewer        = { verbs = ["review"] }
 
 [grants]
 views     = { user = "games", role = "viewer", sources = ["entrance"] }
@@ -77,6 +80,9 @@ controls  = { user = "sys", role = "controller" }
 audits    = { user = "news", role = "auditor" }
 technique = { user = "daemon", role = "technician" }
 approves  = { user = "mail", role = "approver", sources = ["entrance"] }
+mandates  = { user = "www-data", role = "mandate-keeper" }
+registers = { user = "man", role = "register-keeper" }
+reviews   = { user = "proxy", role = "reviewer" }
 "#;
 
 /// What a decision leads to: entries of their own, later, and no decision.

@@ -10,10 +10,12 @@ type Names = BTreeSet<String>;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Pages that are not ours and may be named.
-const STANDARD: [&str; 10] = [
+const STANDARD: [&str; 12] = [
     "busctl(1)",
     "journalctl(1)",
     "mmap(2)",
+    "pkttyagent(1)",
+    "polkit(8)",
     "read(2)",
     "sendfile(2)",
     "splice(2)",

@@ -24,7 +24,7 @@ mod purge;
 mod reauth;
 mod recover;
 mod rekey;
-//mod reviews;
+mod reviews;
 mod run;
 mod scrub;
 mod seal;

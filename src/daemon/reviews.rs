@@ -13,7 +13,7 @@ use super::service::Service;
 use crate::core::event::{Detail, Draft, Event, Outcome, ReviewDone, ReviewRaised, Searched, Subject};
 use crate::core::ids::RuleId;
 use crate::core::policy::{Decision, Denial, DenialKind, Target, Verb};
-use crate::core::refusal::{Refusal, RefusalKind};
+use crate::core::refusal::Refusal;
 use crate::core::time::{Period, Timestamp};
 use crate::shell::bus::archive::ReviewRow;
 use crate::shell::bus::interfaces::announce_emergency;
@@ -156,7 +156,8 @@ impl Service {
     pub(super) async fn judge_reviews(&self) -> Option<u64> {
         let late = self.ledger.look(|desk| {
             let (reviews, now) = (desk.state.reviews(), desk.now.time);
-            let to_come = reviews.iter().map(|(_, review)| review.due.micros_since(now)).filter(|it| *it >= 0);
+            let to_come =
+                reviews.iter().map(|(_, review)| review.due.micros_since(now)).filter(|it| *it >= 0);
             (reviews.overdue(now), to_come.min().and_then(|micros| u64::try_from(micros).ok()))
         });
         // A closed ledger says so itself.

@@ -15,8 +15,8 @@ use crate::core::event::{Detail, Draft, Event, Outcome, RefusedMany, Who};
 use crate::core::policy;
 use crate::shell::bus::caller::Callers;
 use crate::shell::bus::interfaces::{
-    Desk, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface, RetentionInterface, ReviewsInterface, SCRUB,
-    ScrubInterface, announce_state,
+    Desk, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface, RetentionInterface,
+    ReviewsInterface, SCRUB, ScrubInterface, announce_state,
 };
 use crate::shell::sys::memory;
 use crate::shell::{journal, message_id, systemd, users};

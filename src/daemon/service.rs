@@ -23,8 +23,8 @@ use crate::core::refusal::Refusal;
 use crate::core::retention::DetailFacts;
 use crate::core::time::Moment;
 use crate::shell::bus::archive::{
-    Answer, Archive, DetailPlanRow, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow, ReviewRow,
-    RunReport, ScrubFinding, ScrubProgress, ScrubRequest, SealRequest, SessionInfo, Status,
+    Answer, Archive, DetailPlanRow, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow,
+    ReviewRow, RunReport, ScrubFinding, ScrubProgress, ScrubRequest, SealRequest, SessionInfo, Status,
 };
 use crate::shell::bus::caller::Caller;
 use crate::shell::bus::interfaces::Desk;

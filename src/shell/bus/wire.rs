@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use zbus::wire::{OwnedVariant, Variant};
 
 use super::archive::{
-    DetailPlanRow, Filter, HoldRequest, OpenRequest, PlanRow, RecordingRow, ReviewRow, RunReport, ScrubFinding,
-    ScrubRequest, SealRequest, SessionInfo, Status,
+    DetailPlanRow, Filter, HoldRequest, OpenRequest, PlanRow, RecordingRow, ReviewRow, RunReport,
+    ScrubFinding, ScrubRequest, SealRequest, SessionInfo, Status,
 };
 use crate::core::event::{Detail, HoldKind};
 use crate::core::ids::Kind;

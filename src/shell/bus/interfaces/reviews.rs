@@ -15,7 +15,8 @@ impl<A: Archive> ReviewsInterface<A> {
     /// and, where it is about one, `recording s` and `session s`. For reviewers. It is an entry.
     #[zbus(out_args("rows"))]
     async fn pending(&self, #[zbus(header)] header: Header<'_>) -> Result<Vec<Dict>, BusError> {
-        let rows = self.0.run(&header, |archive, caller| async move { archive.reviews(caller).await }).await?;
+        let rows =
+            self.0.run(&header, |archive, caller| async move { archive.reviews(caller).await }).await?;
         Ok(rows.into_iter().map(wire::review_row).collect())
     }
 
@@ -30,6 +31,8 @@ impl<A: Archive> ReviewsInterface<A> {
     ) -> Result<u64, BusError> {
         let review = wire::entry(review)?;
         let text = wire::review_request(request)?;
-        self.0.run(&header, |archive, caller| async move { archive.review_done(caller, review, text).await }).await
+        self.0
+            .run(&header, |archive, caller| async move { archive.review_done(caller, review, text).await })
+            .await
     }
 }
