@@ -45,11 +45,8 @@ impl Service {
             let purging = found.purging;
             match decide_for(desk, &person.asks(Verb::Hold, target, None)) {
                 Decision::Allow(_) if purging => {
-                    let denial = Denial {
-                        rule: RuleId::builtin("purging"),
-                        kind: DenialKind::Conflict,
-                        sentence: "The recording is being destroyed; a hold comes too late.".into(),
-                    };
+                    let sentence = "The recording is being destroyed; a hold comes too late.".into();
+                    let denial = Denial::new(RuleId::builtin("purging"), DenialKind::Conflict, sentence);
                     let draft = Draft::fact(event).about(subject).with_detail(said);
                     person.refused(desk, Verb::Hold, denial, draft)
                 }

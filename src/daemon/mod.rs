@@ -8,6 +8,7 @@ mod clock;
 pub mod config;
 mod details;
 mod errors;
+mod facts;
 mod health;
 mod heartbeat;
 mod holds;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::errors;
+use super::facts::facts_for;
 use super::ledger::{Desk, Proposal};
 use super::person::{Person, allowed, unknown};
 use super::service::Service;
@@ -21,8 +22,8 @@ use crate::core::event::{Detail, Draft, Event, Opened, Outcome, StoreDamaged, Su
 use crate::core::format::slot::SlotKind;
 use crate::core::ids::{RecordingId, RuleId, SessionId, SourceId};
 use crate::core::policy::{
-    AccessRequest, DayUse, Decision, Denial, DenialKind, House, Permit, Policy, Target, Used, Verb,
-    decide_within, refuse_caller, start_of_day,
+    AccessRequest, DayUse, Decision, Denial, DenialKind, Facts, Permit, Target, Used, Verb, decide,
+    refuse_caller, start_of_day,
 };
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::core::scrub::Harm;
@@ -75,24 +76,30 @@ impl Question {
             reason: self.request.reason.parse().ok(),
             case_given: self.request.case.is_some(),
             until: self.request.until,
+            mandate: self.request.mandate.clone(),
+            approval: self.request.approval,
+            emergency: self.request.emergency,
             ..self.person.asks(Verb::View, target, None)
         }
     }
 
-    fn decide(&self, policy: &Policy, house: &House, now: Timestamp, used: Used<'_>) -> Decision {
+    fn decide(&self, desk: &Desk<'_>, used: Used<'_>) -> Decision {
         let request = self.request();
-        let decision = match refuse_caller(house, &request.who) {
+        let decision = match refuse_caller(desk.house, &request.who) {
             Some(denial) => Decision::Deny(denial),
-            None => decide_within(policy, house, &request, now, used),
+            None => {
+                let facts = Facts { used, ..facts_for(desk, &request) };
+                decide(desk.policy, desk.house, &request, &facts, desk.now.time)
+            }
         };
         // Last: a slip in the request is told only to who may know of the recording.
         let no_purpose = self.request.purpose.is_some() && request.purpose.is_none();
         match decision {
-            Decision::Allow(_) if no_purpose => Decision::Deny(Denial {
-                rule: RuleId::builtin("request"),
-                kind: DenialKind::InvalidArgument("purpose"),
-                sentence: "Refused by rule builtin.request: purpose: it is not a purpose id.".into(),
-            }),
+            Decision::Allow(_) if no_purpose => {
+                let sentence = "Refused by rule builtin.request: purpose: it is not a purpose id.".into();
+                let kind = DenialKind::InvalidArgument("purpose");
+                Decision::Deny(Denial::new(RuleId::builtin("request"), kind, sentence))
+            }
             decision => decision,
         }
     }
@@ -146,8 +153,8 @@ impl Service {
         })?);
         let crowded = self.sessions.count_of(question.person.principal.uid) >= SESSIONS_PER_USER;
         // Whoever will be refused does not make the daemon open an object; the answer itself is decided below.
-        let now = self.clock.now().time;
-        let foreseen = question.decide(&self.policy_in_force(), &self.house, now, &|_, _| DayUse::default());
+        let asked = question.clone();
+        let foreseen = self.ledger.look(move |desk| asked.decide(desk, &|_, _| DayUse::default())).await?;
         let prepared = match foreseen {
             Decision::Allow(_) if !crowded && damage.is_some() => {
                 damage.map(|it| Err(PrepareError::Known(it)))
@@ -274,7 +281,7 @@ impl Service {
         let recorded = self.ledger.record(move |desk| {
             let uid = question.person.principal.uid;
             let used = |rule: &RuleId, since| meters.used(desk, uid, rule, since);
-            let decision = question.decide(desk.policy, desk.house, desk.now.time, &used);
+            let decision = question.decide(desk, &used);
             let purging = desk.state.recording(&question.id).is_none_or(|recording| recording.purging);
             let restricted = desk.state.holds().restricts(&question.id);
             let decision = match decision {
@@ -290,8 +297,7 @@ impl Service {
                     refused_because("policy", DenialKind::Conflict, "the policy changed at this moment")
                 }),
                 Decision::Allow(permit)
-                    if question.pipes
-                        && !(question.request.stream && desk.policy.allows_pipe(permit.rule())) =>
+                    if question.pipes && !(question.request.stream && permit.allows_pipe()) =>
                 {
                     Decision::Deny(refused_because(
                         "pipe",
@@ -415,7 +421,8 @@ const NO_MOUNT: &str = "the private mount is gone";
 
 fn refused_because(rule: &'static str, kind: DenialKind, why: &str) -> Denial {
     let rule = RuleId::builtin(rule);
-    Denial { sentence: format!("Refused by rule {rule}: {why}."), rule, kind }
+    let sentence = format!("Refused by rule {rule}: {why}.");
+    Denial::new(rule, kind, sentence)
 }
 
 /// Why a recording that may be opened cannot be.
@@ -483,6 +490,6 @@ impl PrepareError {
                 }
             },
         };
-        Denial { rule: RuleId::builtin("store"), kind: DenialKind::Denied, sentence: sentence.into() }
+        Denial::new(RuleId::builtin("store"), DenialKind::Denied, sentence.into())
     }
 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use super::errors::chain;
 use super::health::Part;
 use super::ledger::Proposal;
-use super::person::{Person, allowed};
+use super::person::{Person, allowed, decide_for};
 use super::service::Service;
 use crate::core::event::{Detail, Draft, Event, Nothing, Outcome, Searched, SourceFacts, Subject};
-use crate::core::policy::{Decision, Policy, PolicyFile, Target, Verb, decide};
+use crate::core::policy::{Decision, Policy, PolicyFile, Target, Verb};
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::shell::journal;
 use crate::shell::message_id;
@@ -33,9 +33,8 @@ impl Service {
     /// `Manager.Reload`.
     pub(super) async fn reload_for(self: &Arc<Self>, person: Person) -> Result<(), Refusal> {
         let asked_by = person.clone();
-        let now = self.clock.now().time;
         let request = person.asks(Verb::Administer, Target::Service, None);
-        match decide(&self.policy_in_force(), &self.house, &request, now) {
+        match self.ledger.look(move |desk| decide_for(desk, &request)).await? {
             Decision::Allow(permit) => {
                 let detail = asked_by.detail(permit.rule());
                 let loaded = self.load_policy(detail.clone()).await.map_err(|findings| {

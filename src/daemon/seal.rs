@@ -378,11 +378,8 @@ fn not_allowed(source: SourceId) -> Draft {
 }
 
 fn unknown_source() -> Denial {
-    Denial {
-        rule: RuleId::builtin("unknown"),
-        kind: DenialKind::Denied,
-        sentence: "Refused by rule builtin.unknown: the policy has no such source.".into(),
-    }
+    let sentence = "Refused by rule builtin.unknown: the policy has no such source.".into();
+    Denial::new(RuleId::builtin("unknown"), DenialKind::Denied, sentence)
 }
 
 /// Start and end: as the caller says; else the end is the modification time and the start the birth time if not later.

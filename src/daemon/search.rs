@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::facts::facts_for;
 use super::ledger::Proposal;
 use super::person::{Person, allowed, decide_for, unknown};
 use super::projection;
@@ -46,13 +47,9 @@ impl Service {
             match decide_for(desk, &request) {
                 Decision::Allow(permit) => {
                     let reason = permit.reason().cloned();
-                    let mut sources: BTreeSet<SourceId> = reason
-                        .iter()
-                        .flat_map(|reason| {
-                            searchable_sources(desk.policy, desk.house, &person.principal, reason, now)
-                        })
-                        .map(|(source, _)| source)
-                        .collect();
+                    let facts = facts_for(desk, &request);
+                    let searchable = searchable_sources(desk.policy, desk.house, &request, &facts, now);
+                    let mut sources: BTreeSet<SourceId> = searchable.into_keys().collect();
                     // A source that is unknown, or not the caller's to search, is left out in silence.
                     sources.retain(|source| everywhere || asked.contains(source));
                     let draft = Draft::fact(event(&sources))

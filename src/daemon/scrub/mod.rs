@@ -73,11 +73,8 @@ impl Service {
             let draft = draft.about(subject.unwrap_or_default());
             match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(_) if only.is_some() && known.is_none() => {
-                    let denial = Denial {
-                        rule: RuleId::builtin("unknown"),
-                        kind: DenialKind::NotKnown,
-                        sentence: "Refused by rule builtin.unknown: there is no such recording.".into(),
-                    };
+                    let sentence = "Refused by rule builtin.unknown: there is no such recording.".into();
+                    let denial = Denial::new(RuleId::builtin("unknown"), DenialKind::NotKnown, sentence);
                     person.refused(desk, Verb::Administer, denial, draft)
                 }
                 // Taken in the writer's order: of two that ask at once, one begins.
@@ -88,12 +85,9 @@ impl Service {
                         Ok(Proposal::new(draft, Ok((turn, permit.rule().clone()))))
                     }
                     None => {
-                        let denial = Denial {
-                            rule: RuleId::builtin("scrub"),
-                            kind: DenialKind::Conflict,
-                            sentence: "Refused by rule builtin.scrub: the store is being read already."
-                                .into(),
-                        };
+                        let sentence = "Refused by rule builtin.scrub: the store is being read already.";
+                        let rule = RuleId::builtin("scrub");
+                        let denial = Denial::new(rule, DenialKind::Conflict, sentence.into());
                         person.refused(desk, Verb::Administer, denial, draft)
                     }
                 },

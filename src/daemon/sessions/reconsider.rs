@@ -8,8 +8,11 @@ use std::sync::Arc;
 
 use super::{End, Live};
 use crate::core::ids::{RuleId, SessionId};
-use crate::core::policy::{DayUse, Decision, Permit, Running, reconsider, refuse_caller, start_of_day};
+use crate::core::policy::{
+    DayUse, Decision, Facts, Permit, Running, reconsider, refuse_caller, start_of_day,
+};
 use crate::core::time::Timestamp;
+use crate::daemon::facts::facts_for;
 use crate::daemon::ledger::Desk;
 use crate::daemon::service::Service;
 
@@ -20,7 +23,8 @@ fn judge(desk: &Desk<'_>, live: &Live, used: &dyn Fn(&RuleId, Timestamp) -> DayU
     }
     let now = desk.now.time;
     let running = Running { rule: &live.rule, opened: live.opened.time };
-    match reconsider(desk.policy, desk.house, &live.request, running, now, used) {
+    let facts = Facts { used, ..facts_for(desk, &live.request) };
+    match reconsider(desk.policy, desk.house, &live.request, running, &facts, now) {
         Decision::Allow(permit) if permit.expires() > now => Some(permit),
         _ => None,
     }

@@ -220,15 +220,11 @@ mod tests {
         let live = Live {
             recording: RecordingId::from_bytes([1; 16]),
             source: "entrance".parse().unwrap(),
-            request: AccessRequest {
-                who: crate::core::policy::Principal { uid: 1, user: None, login_uid: None },
-                verb: Verb::View,
-                target: Target::Service,
-                purpose: None,
-                reason: None,
-                case_given: false,
-                until: None,
-            },
+            request: AccessRequest::new(
+                crate::core::policy::Principal { uid: 1, user: None, login_uid: None },
+                Verb::View,
+                Target::Service,
+            ),
             rule: "views".parse().unwrap(),
             owner_uid: 1,
             bus_name: ":1.1".into(),

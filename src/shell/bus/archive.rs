@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use super::caller::Caller;
 use crate::core::event::HoldKind;
-use crate::core::ids::{HoldId, Kind, RecordingId, SessionId};
+use crate::core::ids::{ApprovalId, HoldId, Kind, MandateId, RecordingId, SessionId};
 use crate::core::refusal::Refusal;
 use crate::core::scrub::Counts;
 use crate::core::time::Timestamp;
@@ -47,6 +47,10 @@ pub struct OpenRequest {
     pub stream: bool,
     /// End of the session wished for.
     pub until: Option<Timestamp>,
+    /// The mandate under which it is opened.
+    pub mandate: Option<MandateId>,
+    /// The approval that it uses.
+    pub approval: Option<ApprovalId>,
     /// Break-glass: at once, and loud. Comes with a text.
     pub emergency: bool,
 }

@@ -3,6 +3,8 @@
 //! An unknown key is an error that names it, never ignored (design §11). Must never decide whether an id exists.
 
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use zbus::wire::{OwnedVariant, Variant};
 
@@ -51,6 +53,12 @@ impl Keys {
             return Err(Refusal::invalid(format!("The key \"{key}\" holds a control character.")));
         }
         Ok(text.filter(|text| !text.is_empty()))
+    }
+
+    /// An id; whether there is such a one is not looked at.
+    fn id<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Result<Option<T>, Refusal> {
+        let wrong = |error| Refusal::invalid(format!("The key \"{key}\": {error}."));
+        self.text(key)?.map(|text| text.parse().map_err(wrong)).transpose()
     }
 
     fn time(&mut self, key: &'static str) -> Result<Option<Timestamp>, Refusal> {
@@ -108,6 +116,8 @@ pub fn open_request(dict: Dict) -> Result<OpenRequest, Refusal> {
         text: keys.text("text")?,
         stream,
         until: keys.time("until")?,
+        mandate: keys.id("mandate")?,
+        approval: keys.id("approval")?,
         emergency: keys.take("emergency", "a boolean (b)")?.unwrap_or(false),
     };
     if request.emergency && request.text.is_none() {
@@ -377,6 +387,8 @@ pub enum BusError {
     ReasonRequired(String),
     /// See [`RefusalKind::Held`].
     Held(String),
+    /// See [`RefusalKind::ApprovalRequired`].
+    ApprovalRequired(String),
     /// See [`RefusalKind::LimitReached`].
     LimitReached(String),
     /// See [`RefusalKind::LedgerUnavailable`].
@@ -397,6 +409,7 @@ impl From<Refusal> for BusError {
             RefusalKind::InvalidArgument => Self::InvalidArgument(sentence),
             RefusalKind::ReasonRequired => Self::ReasonRequired(sentence),
             RefusalKind::Held => Self::Held(sentence),
+            RefusalKind::ApprovalRequired => Self::ApprovalRequired(sentence),
             RefusalKind::LimitReached => Self::LimitReached(sentence),
             RefusalKind::LedgerUnavailable => Self::LedgerUnavailable(sentence),
             RefusalKind::Closed => Self::Closed(sentence),
