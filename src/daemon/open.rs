@@ -1,6 +1,6 @@
 //! Opening a recording: the one way from a question to a readable descriptor.
 //!
-//! In order: who asks, beside it what of · would the policy allow it · object opened, key unwrapped, inode made (nothing
+//! In order: who asks, beside it what of · would the policy allow it, perhaps once he has authenticated again · object opened, key unwrapped, inode made (nothing
 //! readable) · decided again in the writer's order and recorded, beside it the descriptor opened · armed · session on the
 //! bus. The commit point is the entry; what fails after it is `access.closed` with outcome `failed`. Invariant 1 is in the
 //! types: arming takes the `Recorded<Permit>`, and until then the descriptor reads nothing.
@@ -15,10 +15,12 @@ use super::errors;
 use super::facts::facts_for;
 use super::ledger::{Desk, Proposal};
 use super::person::{Person, allowed, unknown};
+use super::reauth;
+use super::reviews::{REVIEW_AFTER, after_emergency};
 use super::service::Service;
 use super::sessions::Live;
 use crate::core::access::Recorded;
-use crate::core::event::{Detail, Draft, Event, Opened, Outcome, StoreDamaged, Subject};
+use crate::core::event::{Detail, Draft, Event, Nothing, Opened, Outcome, StoreDamaged, Subject};
 use crate::core::format::slot::SlotKind;
 use crate::core::ids::{RecordingId, RuleId, SessionId, SourceId};
 use crate::core::policy::{
@@ -88,7 +90,8 @@ impl Question {
         let decision = match refuse_caller(desk.house, &request.who) {
             Some(denial) => Decision::Deny(denial),
             None => {
-                let facts = Facts { used, ..facts_for(desk, &request) };
+                let reauthenticated = self.person.reauth.is_done();
+                let facts = Facts { used, reauthenticated, ..facts_for(desk, &request) };
                 decide(desk.policy, desk.house, &request, &facts, desk.now.time)
             }
         };
@@ -146,15 +149,22 @@ impl Service {
             return Err(self.record_unknown(person, id, request.emergency).await);
         };
         let pipes = self.mount().is_some_and(FuseMount::gives_pipes);
-        let question = Question { person, id, source, request, pipes };
+        let mut question = Question { person, id, source, request, pipes };
         let session = SessionId::from_bytes(entropy::array().map_err(|error| {
             log::error!("no randomness for a session id: {error}");
             Refusal::internal()
         })?);
         let crowded = self.sessions.count_of(question.person.principal.uid) >= SESSIONS_PER_USER;
         // Whoever will be refused does not make the daemon open an object; the answer itself is decided below.
-        let asked = question.clone();
-        let foreseen = self.ledger.look(move |desk| asked.decide(desk, &|_, _| DayUse::default())).await?;
+        let mut foreseen = self.foresee(&question).await?;
+        // Before the writer's turn: nobody waits behind the dialog of another.
+        if matches!(&foreseen, Decision::Deny(denial) if denial.lacks_only_reauthentication()) {
+            question.person.reauth =
+                self.ask_again(reauth::question(&question.person, &question.request())).await;
+            if question.person.reauth.is_done() {
+                foreseen = self.foresee(&question).await?;
+            }
+        }
         let prepared = match foreseen {
             Decision::Allow(_) if !crowded && damage.is_some() => {
                 damage.map(|it| Err(PrepareError::Known(it)))
@@ -184,6 +194,11 @@ impl Service {
         let bytes = self.mount().and_then(|mount| mount.len_bytes(&session)).unwrap_or(0);
         let expires = permit.value().expires();
         let entry = permit.entry();
+        if permit.value().emergency() {
+            // Beside the way of the descriptor; it is recorded, whatever becomes of the session.
+            let service = self.clone();
+            tokio::spawn(async move { service.announce_emergency(entry, entry + REVIEW_AFTER).await });
+        }
         let descriptor = self.hand_over(session, permit, &question, descriptor).await?;
         journal::record(
             log::Level::Info,
@@ -196,6 +211,12 @@ impl Service {
             ],
         );
         Ok(OpenedRecording { session, descriptor, bytes, media, expires, entry })
+    }
+
+    /// What would be decided now, as if nothing had been used today.
+    async fn foresee(&self, question: &Question) -> Result<Decision, Refusal> {
+        let asked = question.clone();
+        self.ledger.look(move |desk| asked.decide(desk, &|_, _| DayUse::default())).await
     }
 
     /// What is known of the recording; `None` when there is none of that id.
@@ -278,6 +299,7 @@ impl Service {
         crowded: bool,
     ) -> Result<Recorded<Permit>, Refusal> {
         let (question, meters) = (question.clone(), self.sessions.meters.clone());
+        let review_within = self.config.limits.emergency_review;
         let recorded = self.ledger.record(move |desk| {
             let uid = question.person.principal.uid;
             let used = |rule: &RuleId, since| meters.used(desk, uid, rule, since);
@@ -334,8 +356,18 @@ impl Service {
                         purpose: permit.purpose().cloned(),
                         ..draft.subject.clone()
                     };
-                    let draft = draft.outcome(Outcome::Granted).about(subject).with_detail(detail);
-                    Ok(Proposal::new(draft, Ok(permit)))
+                    let granted =
+                        draft.outcome(Outcome::Granted).about(subject.clone()).with_detail(detail.clone());
+                    let emergency = permit.emergency();
+                    let proposal = Proposal::new(granted, Ok(permit));
+                    Ok(if emergency {
+                        let review = after_emergency(subject.clone(), detail, desk.now.time, &review_within);
+                        proposal
+                            .and(Draft::fact(Event::AccessEmergency(Nothing {})).about(subject))
+                            .and(review)
+                    } else {
+                        proposal
+                    })
                 }
                 Err(error) => {
                     let draft = question.draft(desk, None).outcome(Outcome::Failed).with_detail(detail);

@@ -34,7 +34,7 @@ impl Service {
     pub(super) async fn reload_for(self: &Arc<Self>, person: Person) -> Result<(), Refusal> {
         let asked_by = person.clone();
         let request = person.asks(Verb::Administer, Target::Service, None);
-        match self.ledger.look(move |desk| decide_for(desk, &request)).await? {
+        match self.ledger.look(move |desk| decide_for(desk, &person, &request)).await? {
             Decision::Allow(permit) => {
                 let detail = asked_by.detail(permit.rule());
                 let loaded = self.load_policy(detail.clone()).await.map_err(|findings| {
@@ -107,6 +107,7 @@ impl Service {
                     self.health.mend(Part::Policy);
                 }
                 self.reconsider_sessions().await;
+                self.look_for_polkit().await;
                 Ok(loaded)
             }
             Err(refusal) => Err(vec![refusal.sentence]),

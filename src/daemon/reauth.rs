@@ -6,13 +6,19 @@
 //! Fails closed: whatever is not a fresh authentication refuses, by `builtin.reauth`, in words that say what to do.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::health::Part;
+use super::ledger::Desk;
+use super::person::{Person, decide_for, may_for};
 use super::service::Service;
+use crate::core::ids::{HoldId, RecordingId};
+use crate::core::policy::{AccessRequest, Decision, Denial, Target, Verb};
+use crate::core::refusal::Refusal;
 use crate::shell::bus::polkit::{self, Answer, Question};
 
 /// How long a person may take to answer the dialog. Clients wait longer for the answer of a call.
@@ -33,9 +39,75 @@ pub enum Reauth {
 }
 
 impl Reauth {
+    /// The refusal as it is recorded and told: when only this was missing, with what came of asking.
+    pub fn told(&self, denial: Denial) -> Denial {
+        match self {
+            Self::Failed(words) if denial.lacks_only_reauthentication() => {
+                let sentence = format!("Refused by rule {}: {words}.", denial.rule);
+                Denial { sentence, needed: Vec::new(), ..denial }
+            }
+            _ => denial,
+        }
+    }
     /// What the decision is told.
     pub fn is_done(&self) -> bool {
         *self == Self::Done
+    }
+}
+
+/// What a call is about, as far as it is known before the writer's turn. Ids are as typed.
+#[derive(Debug, Clone)]
+pub(super) enum About {
+    /// The service.
+    Nothing,
+    /// A recording.
+    Recording(String),
+    /// The recording under a hold.
+    Hold(HoldId),
+    /// A source.
+    Source(String),
+}
+
+impl About {
+    /// Absent: there is no such thing, and nobody is asked for it.
+    fn target(self, desk: &Desk<'_>) -> Option<Target> {
+        let recording = |id: RecordingId| {
+            Some(Target::Recording { id, source: desk.state.recording(&id)?.source.clone() })
+        };
+        match self {
+            Self::Nothing => Some(Target::Service),
+            Self::Recording(id) => recording(id.parse().ok()?),
+            Self::Hold(id) => recording(desk.state.holds().get(&id)?.recording),
+            Self::Source(source) => Some(Target::Source(source.parse().ok()?)),
+        }
+    }
+}
+
+fn denied(decision: Decision) -> Option<Denial> {
+    match decision {
+        Decision::Deny(denial) => Some(denial),
+        Decision::Allow(_) => None,
+    }
+}
+
+/// The dialog for a request: identifiers only, nothing that somebody typed.
+pub(super) fn question(person: &Person, request: &AccessRequest) -> Question {
+    let recording = match &request.target {
+        Target::Recording { id, .. } => Some(id.to_string()),
+        Target::Source(_) | Target::Service => None,
+    };
+    let details = [
+        ("recording", recording),
+        ("source", request.target.source().map(ToString::to_string)),
+        ("reason", request.reason.as_ref().map(ToString::to_string)),
+        ("purpose", request.purpose.as_ref().map(ToString::to_string)),
+        ("verb", Some(request.verb.to_string())),
+    ];
+    let action = if request.emergency { "emergency" } else { request.verb.as_str() };
+    Question {
+        bus_name: person.bus_name.clone(),
+        action: action.to_owned(),
+        details: details.into_iter().map(|(key, value)| (key, value.unwrap_or_else(|| "-".into()))).collect(),
     }
 }
 
@@ -128,14 +200,36 @@ impl Service {
         judged(&answer)
     }
 
-    /// TEMPORARY
-    fn needs_reauth(&self) -> bool {
-        false
+    /// The person, who has authenticated again where the policy lets only such a person do `verb`.
+    pub(super) async fn authenticated(
+        &self,
+        person: Person,
+        verb: Verb,
+        about: About,
+    ) -> Result<Person, Refusal> {
+        if !self.asks_again.load(Ordering::Relaxed) {
+            return Ok(person);
+        }
+        let asked = person.clone();
+        let question = self.ledger.look(move |desk| {
+            let request = asked.asks(verb, about.target(desk)?, None);
+            let denial = match verb {
+                // Where he may is asked source by source.
+                Verb::Purge => may_for(desk, &asked, verb).err(),
+                _ => denied(decide_for(desk, &asked, &request)),
+            };
+            denial.filter(Denial::lacks_only_reauthentication).map(|_| question(&asked, &request))
+        });
+        Ok(match question.await? {
+            Some(question) => Person { reauth: self.ask_again(question).await, ..person },
+            None => person,
+        })
     }
+
     /// Says in the state whether polkit is missing where the policy in force needs it.
     pub(super) async fn look_for_polkit(&self) {
         let Some(bus) = self.bus() else { return };
-        if !self.needs_reauth() {
+        if !self.asks_again.load(Ordering::Relaxed) {
             return self.health.mend(Part::Polkit);
         }
         if !self.config.bus.polkit {

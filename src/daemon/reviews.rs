@@ -22,6 +22,9 @@ use crate::shell::{journal, message_id};
 /// How often reviews are looked at, however the clock goes.
 const LOOK: Duration = Duration::from_secs(60);
 
+/// An opening in an emergency is followed by its loud entry, and that by its review.
+pub(super) const REVIEW_AFTER: u64 = 2;
+
 /// The review that an opening in an emergency raises, about the same things; `within` is how long it may wait.
 pub(super) fn after_emergency(subject: Subject, detail: Detail, now: Timestamp, within: &Period) -> Draft {
     // A period that leads out of the calendar gives no time at all.
@@ -51,7 +54,7 @@ impl Service {
         let recorded = self.ledger.record(move |desk| {
             let searched = Searched { what: "reviews".into(), sources: Vec::new(), from: None, to: None };
             let draft = Draft::fact(Event::AccessSearched(searched));
-            match decide_for(desk, &person.asks(Verb::Review, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::Review, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let rows = desk.state.reviews().iter().map(|(entry, review)| ReviewRow {
                         entry,
@@ -83,7 +86,7 @@ impl Service {
             let event = Event::ReviewDone(ReviewDone { entry });
             let said = Detail { text: Some(text), ..Detail::default() };
             let open = desk.state.reviews().get(entry).map(|review| review.subject.clone());
-            let decision = decide_for(desk, &person.asks(Verb::Review, Target::Service, None));
+            let decision = decide_for(desk, &person, &person.asks(Verb::Review, Target::Service, None));
             let denial = match (decision, &open) {
                 (Decision::Deny(denial), _) => denial,
                 // Who may review sees all of them: it tells nothing that there is none.
@@ -181,5 +184,6 @@ impl Service {
 
 fn refuse(rule: &'static str, kind: DenialKind, why: String) -> Denial {
     let rule = RuleId::builtin(rule);
-    Denial { sentence: format!("Refused by rule {rule}: {why}."), rule, kind }
+    let sentence = format!("Refused by rule {rule}: {why}.");
+    Denial::new(rule, kind, sentence)
 }

@@ -6,6 +6,7 @@
 //! errors end the start with nothing changed and one line that says what to do.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::thread::JoinHandle;
 
@@ -166,6 +167,7 @@ async fn start(config: Config, state_dir: &StateDir, environment: &Environment) 
     serve::show_holds(&service).await;
     serve::take_name(&service).await?;
     serve::spawn_followers(&service);
+    service.look_for_polkit().await;
     match Spool::open(&service.config.spool_dir) {
         Ok(spool) => drop(tokio::spawn(ingest::run(service.clone(), spool))),
         Err(error) => {
@@ -257,6 +259,7 @@ pub(super) async fn open_all(
         rotating: tokio::sync::Mutex::default(),
         catalogue,
         sessions: Sessions::default(),
+        asks_again: AtomicBool::new(false),
         dialogs: Dialogs::default(),
         health,
         space: Space::default(),

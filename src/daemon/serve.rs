@@ -18,6 +18,7 @@ use crate::shell::bus::interfaces::{
     Desk, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface, RetentionInterface,
     ReviewsInterface, SCRUB, ScrubInterface, announce_state,
 };
+use crate::shell::bus::polkit;
 use crate::shell::sys::memory;
 use crate::shell::{journal, message_id, systemd, users};
 
@@ -72,6 +73,10 @@ async fn follow_names(
 ) {
     while let Some(change) = leaving.next().await {
         let Ok(change) = change.args() else { continue };
+        if change.name.as_str() == polkit::NAME {
+            let service = service.clone();
+            tokio::spawn(async move { service.look_for_polkit().await });
+        }
         if change.new_owner.is_none() {
             let gone = change.name.to_string();
             callers.forget(&gone);
