@@ -136,6 +136,10 @@ impl Agent {
                 call.await.unwrap();
                 ready.send(()).unwrap();
                 ends.notified().await;
+                let body = (("unix-process", this_process()), AGENT);
+                let end = "UnregisterAuthenticationAgent";
+                // polkitd may have ended before.
+                let _gone = root.connection.call_method(Some(NAME), AUTHORITY, interface, end, &body).await;
             });
         });
         registered.recv().expect("the agent was not registered");
@@ -208,8 +212,9 @@ impl Interface {
     ) -> Result<(), AgentError> {
         let who = identities.iter().filter_map(|(_, keys)| u32::try_from(keys.get("uid")?.clone()).ok());
         let dialog = Dialog { action, message, who: who.collect() };
-        let _nobody_looks = self.tell.lock().unwrap().send(dialog);
+        // First: the test says how the next one ends once it has seen this one.
         let behaviour = *self.behaviour.lock().unwrap();
+        let _nobody_looks = self.tell.lock().unwrap().send(dialog);
         match behaviour {
             Behaviour::Right => {
                 let body = (0_u32, cookie, &identities[0]);
