@@ -5,11 +5,15 @@
 //! bus. The commit point is the entry; what fails after it is `access.closed` with outcome `failed`. Invariant 1 is in the
 //! types: arming takes the `Recorded<Permit>`, and until then the descriptor reads nothing.
 
+mod prepare;
+
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
+
+use prepare::PrepareError;
 
 use super::errors;
 use super::facts::facts_for;
@@ -20,7 +24,7 @@ use super::reviews::{REVIEW_AFTER, after_emergency};
 use super::service::Service;
 use super::sessions::Live;
 use crate::core::access::Recorded;
-use crate::core::event::{Detail, Draft, Event, Nothing, Opened, Outcome, StoreDamaged, Subject};
+use crate::core::event::{Detail, Draft, Event, Nothing, Opened, Outcome, Subject};
 use crate::core::format::slot::SlotKind;
 use crate::core::ids::{RecordingId, RuleId, SessionId, SourceId};
 use crate::core::policy::{
@@ -28,11 +32,10 @@ use crate::core::policy::{
     refuse_caller, start_of_day,
 };
 use crate::core::refusal::{Refusal, RefusalKind};
-use crate::core::scrub::Harm;
 use crate::core::state::Damage;
 use crate::core::time::Timestamp;
 use crate::shell::bus::archive::{OpenRequest, OpenedRecording};
-use crate::shell::disk::object::{ObjectError, SealedReader};
+use crate::shell::disk::object::SealedReader;
 use crate::shell::fuse::{FuseMount, Plaintext, Serving};
 use crate::shell::{entropy, journal, message_id};
 
@@ -455,73 +458,4 @@ fn refused_because(rule: &'static str, kind: DenialKind, why: &str) -> Denial {
     let rule = RuleId::builtin(rule);
     let sentence = format!("Refused by rule {rule}: {why}.");
     Denial::new(rule, kind, sentence)
-}
-
-/// Why a recording that may be opened cannot be.
-#[derive(Debug)]
-enum PrepareError {
-    NoMount,
-    Mount(String),
-    Damaged {
-        harm: Harm,
-    },
-    /// The ledger says so already: it is not looked at again, and no second entry says it.
-    Known(Damage),
-}
-
-impl PrepareError {
-    fn key(error: crate::shell::disk::slots::SlotError) -> Self {
-        use crate::shell::disk::slots::SlotError;
-        let gone = matches!(error, SlotError::NotFound | SlotError::Damaged { .. });
-        Self::of(gone.then_some(Harm::KeyMissing), "the key of a recording cannot be used", &error)
-    }
-    fn object(error: ObjectError) -> Self {
-        let harm = match error {
-            ObjectError::Missing(_) => Some(Harm::ObjectMissing),
-            ObjectError::Damaged { .. } => Some(Harm::ObjectDamaged),
-            _ => None,
-        };
-        Self::of(harm, "a sealed recording cannot be used", &error)
-    }
-    /// `harm`: what is damaged for good. A disk that does not answer, descriptors or memory that ran out are no damage.
-    fn of(harm: Option<Harm>, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        match harm {
-            Some(harm) => Self::damaged(harm, words, error),
-            None => Self::Mount(errors::chain(error)),
-        }
-    }
-    fn damaged(harm: Harm, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        let message = format!("{words}: {}", errors::chain(error));
-        let what = [("what", harm.as_str())];
-        journal::record(log::Level::Error, message_id::STORE_DAMAGED, &message, &what);
-        Self::Damaged { harm }
-    }
-    fn damage(&self) -> Option<StoreDamaged> {
-        match self {
-            Self::Damaged { harm } => {
-                Some(StoreDamaged { what: harm.as_str().into(), offset: None, count: None })
-            }
-            Self::NoMount | Self::Mount(_) | Self::Known(_) => None,
-        }
-    }
-    fn denial(&self) -> Denial {
-        let sentence = match self {
-            Self::NoMount => "The service cannot make descriptors now; `greffierctl status` says why.",
-            Self::Mount(error) => {
-                log::error!("a descriptor could not be made: {error}");
-                "The descriptor could not be made; the administrator finds the cause in the journal."
-            }
-            Self::Damaged { harm } | Self::Known(Damage { harm, .. }) => match harm {
-                Harm::KeyMissing => {
-                    "The key of this recording is damaged in both copies. The administrator puts keys/ back from a backup and starts the \
-                     service again."
-                }
-                _ => {
-                    "The sealed recording is damaged. The administrator finds its file in the journal, puts it back from a \
-                     backup, and runs `greffierctl store scrub --recording` with its id: then it can be opened again."
-                }
-            },
-        };
-        Denial::new(RuleId::builtin("store"), DenialKind::Denied, sentence.into())
-    }
 }

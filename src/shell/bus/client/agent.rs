@@ -25,8 +25,8 @@ const END: Duration = Duration::from_secs(2);
 pub struct Agent(Option<Child>);
 
 impl Agent {
-    /// Starts one for this process, if a person sits at a terminal, and waits until polkit knows it. An agent of a desktop stays
-    /// the one that is asked.
+    /// Starts one for this process, if a person sits at a terminal, and waits until polkit knows it. In a session with an agent of
+    /// its own that one stays the one that is asked.
     pub async fn start() -> Self {
         let person = io::stdin().is_terminal() || io::stderr().is_terminal();
         // Root holds no grant, so is never asked.
@@ -62,7 +62,9 @@ async fn start() -> io::Result<Child> {
     let child = Command::new(PROGRAM)
         .arg("--process")
         .arg(std::process::id().to_string())
-        .args(["--fallback", "--notify-fd"])
+        // Outside a session polkit 122 passes a fallback over.
+        .args(in_session().then_some("--fallback"))
+        .arg("--notify-fd")
         .arg(told.as_raw_fd().to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -71,6 +73,14 @@ async fn start() -> io::Result<Child> {
     drop(told);
     let _registered = tokio::time::timeout(READY, closed(ready)).await;
     Ok(child)
+}
+
+/// Whether this process belongs to a session of the login manager.
+fn in_session() -> bool {
+    let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    cgroup
+        .lines()
+        .any(|line| line.rsplit('/').any(|part| part.starts_with("session-") && part.ends_with(".scope")))
 }
 
 /// Waits until nobody can write into the pipe any more.
