@@ -172,7 +172,7 @@ fn no_call_waits_behind_the_dialog_of_another_and_leaving_closes_it() {
     agent.dialog();
     // Others are served meanwhile, also a second connection of the same person.
     house.user("lp").open(&id, &REASON).unwrap();
-    assert_eq!(house.user("games").search("incident").unwrap(), [id.clone()]);
+    assert_eq!(house.user("games").search("incident").unwrap(), std::slice::from_ref(&id));
     let second = call(&again);
     agent.dialog();
     agent.behave(Behaviour::Right);
