@@ -10,10 +10,12 @@ type Names = BTreeSet<String>;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Pages that are not ours and may be named.
-const STANDARD: [&str; 10] = [
+const STANDARD: [&str; 12] = [
     "busctl(1)",
     "journalctl(1)",
     "mmap(2)",
+    "pkttyagent(1)",
+    "polkit(8)",
     "read(2)",
     "sendfile(2)",
     "splice(2)",
@@ -75,7 +77,7 @@ fn camel(name: &str) -> String {
 fn greffier_bus_7_has_every_method_property_and_signal_and_no_other() {
     let page = page("greffier-bus.7");
     let mut in_code = Names::new();
-    for file in ["ledger", "manager", "recordings", "registers", "retention", "scrub"] {
+    for file in ["ledger", "manager", "recordings", "registers", "retention", "reviews", "scrub"] {
         let text = source(&format!("src/shell/bus/interfaces/{file}.rs"));
         for block in text.split("#[zbus::interface(name = \"").skip(1) {
             let block = block.split("\n}\n").next().unwrap();
@@ -123,6 +125,8 @@ fn greffier_bus_7_has_every_key_where_it_belongs_and_no_other() {
         ("Run", &["run_report"]),
         ("Hold", &["hold_request"]),
         ("Lift", &["lift_request"]),
+        ("Pending", &["review_row"]),
+        ("Done", &["review_request"]),
         ("Read", &["read_request"]),
         ("Status", &["status"]),
         ("Scrub", &["scrub_request"]),
@@ -202,6 +206,7 @@ fn greffier_toml_5_has_the_defaults_of_the_program() {
         ("allow_switched_user", config.bus.allow_switched_user.to_string()),
         ("session_max", config.limits.session_max.to_string()),
         ("spool_settle_ms", config.limits.spool_settle_ms.to_string()),
+        ("emergency_review", config.limits.emergency_review.to_string()),
         ("refused_keep", config.limits.refused_keep.to_string()),
         ("min_free_bytes", config.limits.min_free_bytes.to_string()),
         ("warn_free_bytes", config.limits.bounds().warn_bytes.to_string()),

@@ -58,6 +58,9 @@ pub enum Command {
     /// Destruction on time
     #[command(subcommand)]
     Retention(RetentionCommand),
+    /// What must be looked at by somebody who had no part in it: openings in an emergency
+    #[command(subcommand)]
+    Review(ReviewCommand),
     /// The rules of who may do what
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -205,6 +208,21 @@ pub enum RetentionCommand {
     Run,
     /// Say that the wall clock is right after it jumped; until then nothing is purged
     ConfirmClock,
+}
+
+/// `review …`.
+#[derive(Debug, Subcommand)]
+pub enum ReviewCommand {
+    /// Show the reviews that are open
+    List,
+    /// Say that you have looked at it, and what you found
+    Done {
+        /// The review: the number that `review list` shows
+        entry: u64,
+        /// What you found; it stands in the ledger's personal part
+        #[arg(long, value_name = "TEXT")]
+        text: String,
+    },
 }
 
 /// `policy …`.

@@ -42,7 +42,7 @@ impl Service {
             let subject = Subject::recording(id, found.source.clone());
             let target = Target::Recording { id, source: found.source.clone() };
             let purging = found.purging;
-            match decide_for(desk, &person.asks(Verb::Hold, target, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::Hold, target, None)) {
                 Decision::Allow(_) if purging => {
                     let sentence = "The recording is being destroyed; a hold comes too late.".into();
                     let denial = Denial::new(RuleId::builtin("purging"), DenialKind::Conflict, sentence);
@@ -106,7 +106,7 @@ impl Service {
             };
             let subject = Subject::recording(id, source.clone());
             let request = person.asks(Verb::Lift, Target::Recording { id, source }, None);
-            match decide_for(desk, &request) {
+            match decide_for(desk, &person, &request) {
                 Decision::Allow(permit) => {
                     let detail = Detail { ground: said.ground, ..person.detail(permit.rule()) };
                     let draft = Draft::fact(event).about(subject).with_detail(detail);

@@ -21,7 +21,7 @@ impl Service {
             let searched = Searched { what: "index".into(), sources: Vec::new(), from: None, to: None };
             let draft = Draft::fact(Event::AccessSearched(searched));
             let request = person.asks(Verb::Administer, Target::Service, None);
-            match decide_for(desk, &request) {
+            match decide_for(desk, &person, &request) {
                 Decision::Allow(permit) => {
                     let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule()));
                     Ok(person.permitted(desk, Some(&permit), draft, ()))

@@ -18,7 +18,7 @@ impl Service {
     async fn record_reading(&self, person: Person, read: LedgerRead) -> Result<u64, Refusal> {
         let recorded = self.ledger.record(move |desk| {
             let draft = Draft::fact(Event::LedgerRead(read));
-            match decide_for(desk, &person.asks(Verb::ReadLedger, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::ReadLedger, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule()));
                     Ok(person.permitted(desk, Some(&permit), draft, ()))
@@ -112,7 +112,7 @@ impl Service {
         let durable = self.ledger.head().size;
         let recorded = self.ledger.record(move |desk| {
             let draft = Draft::fact(Event::LedgerProved(asked));
-            match decide_for(desk, &person.asks(Verb::ReadLedger, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::ReadLedger, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let (outcome, answer) =
                         if size <= durable { (Outcome::Granted, true) } else { (Outcome::Failed, false) };

@@ -7,12 +7,13 @@ use std::io;
 
 use super::facts::{completed, facts_for};
 use super::ledger::{Desk, Proposal};
+use super::reauth::Reauth;
 use crate::core::access::Recorded;
 use crate::core::event::{Detail, Draft, Outcome, Process, Who};
 use crate::core::ids::{ReasonCode, RuleId};
 use crate::core::policy::{
-    AccessRequest, Decision, Denial, DenialKind, FloodVerdict, Principal, RefusalKey, Scope, Target, Verb,
-    decide, may, refuse_caller,
+    AccessRequest, Decision, Denial, DenialKind, Facts, FloodVerdict, Principal, RefusalKey, Scope, Target,
+    Verb, decide, may, refuse_caller,
 };
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::shell::bus::caller::Caller;
@@ -27,6 +28,8 @@ pub struct Person {
     pub who: Who,
     /// Unique name on the bus.
     pub bus_name: String,
+    /// Whether he has authenticated again for this call.
+    pub reauth: Reauth,
 }
 
 impl Person {
@@ -46,6 +49,7 @@ impl Person {
                 login_uid: caller.login_uid,
             },
             bus_name: caller.bus_name.clone(),
+            reauth: Reauth::NotAsked,
             who: Who {
                 uid,
                 user: name,
@@ -79,6 +83,7 @@ impl Person {
         denial: Denial,
         draft: Draft,
     ) -> Result<Proposal<Result<T, Denial>>, Refusal> {
+        let denial = self.reauth.told(denial);
         // What the caller may not know of is counted as what does not exist: the bound must not tell them apart.
         let rule = if denial.kind == DenialKind::NotKnown {
             RuleId::builtin("unknown")
@@ -110,12 +115,13 @@ pub fn unknown(desk: &Desk<'_>, person: &Person) -> Denial {
 }
 
 /// `decide`, after the question whether this caller may ask anything: that refusal tells nothing of any recording.
-pub fn decide_for(desk: &Desk<'_>, request: &AccessRequest) -> Decision {
+pub fn decide_for(desk: &Desk<'_>, person: &Person, request: &AccessRequest) -> Decision {
     match refuse_caller(desk.house, &request.who) {
         Some(denial) => Decision::Deny(denial),
         None => {
             let request = completed(desk, request);
-            decide(desk.policy, desk.house, &request, &facts_for(desk, &request), desk.now.time)
+            let facts = Facts { reauthenticated: person.reauth.is_done(), ..facts_for(desk, &request) };
+            decide(desk.policy, desk.house, &request, &facts, desk.now.time)
         }
     }
 }
@@ -124,7 +130,8 @@ pub fn decide_for(desk: &Desk<'_>, request: &AccessRequest) -> Decision {
 pub fn may_for(desk: &Desk<'_>, person: &Person, verb: Verb) -> Result<Scope, Denial> {
     let asked = person.asks(verb, Target::Service, None);
     let request = completed(desk, &asked);
-    may(desk.policy, desk.house, &request, &facts_for(desk, &request), desk.now.time)
+    let facts = Facts { reauthenticated: person.reauth.is_done(), ..facts_for(desk, &request) };
+    may(desk.policy, desk.house, &request, &facts, desk.now.time)
 }
 
 /// What was recorded as allowed, or the refusal as the caller is told it.

@@ -13,7 +13,9 @@ use super::ledger::Proposal;
 use super::person::{Person, allowed, decide_for};
 use super::service::Service;
 use super::sessions::End;
-use crate::core::event::{ApprovalStep, Detail, Draft, Event, Nothing, Party, SourceFacts, Subject};
+use crate::core::event::{
+    ApprovalStep, Detail, Draft, Event, Nothing, Outcome, Party, Searched, SourceFacts, Subject,
+};
 use crate::core::policy::{AccessRequest, Decision, Policy, PolicyFile, Target, Verb};
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::shell::journal;
@@ -36,17 +38,29 @@ impl Service {
         let asked_by = person.clone();
         let request = person.asks(Verb::Administer, Target::Service, None);
         let asked = request.clone();
-        match self.ledger.look(move |desk| decide_for(desk, &asked)).await? {
+        match self.ledger.look(move |desk| decide_for(desk, &person, &asked)).await? {
             Decision::Allow(permit) => {
                 let mut detail = asked_by.detail(permit.rule());
                 if permit.approval().is_some() {
                     detail.approver = self.spend_approval(asked_by, request).await?;
                 }
-                self.load_policy(detail).await.map(|_| ()).map_err(|findings| {
+                let loaded = self.load_policy(detail.clone()).await.map_err(|findings| {
                     let sentence =
                         format!("The policy was refused and the old one stays: {}", findings.join("; "));
                     Refusal::invalid(sentence)
-                })
+                })?;
+                match loaded {
+                    Loaded::New => Ok(()),
+                    // Nothing came into force; the question is an entry all the same (invariant 2).
+                    Loaded::Same | Loaded::None => {
+                        let searched =
+                            Searched { what: "policy".into(), sources: Vec::new(), from: None, to: None };
+                        let draft = Draft::fact(Event::AccessSearched(searched)).outcome(Outcome::Granted);
+                        let recorded =
+                            self.ledger.record(move |_| Ok(Proposal::new(draft.with_detail(detail), ())));
+                        recorded.await.map(|_| ())
+                    }
+                }
             }
             Decision::Deny(denial) => {
                 let recorded = self.ledger.record(move |desk| {
@@ -61,7 +75,7 @@ impl Service {
     /// Spends the approval under which a policy is loaded, in an entry before it: what is loaded is not known yet. Gives the
     /// second person.
     async fn spend_approval(&self, person: Person, request: AccessRequest) -> Result<Option<Party>, Refusal> {
-        let recorded = self.ledger.record(move |desk| match decide_for(desk, &request) {
+        let recorded = self.ledger.record(move |desk| match decide_for(desk, &person, &request) {
             Decision::Allow(permit) => {
                 let approver = permit.approval().and_then(|id| desk.told.answerer(desk.state, id));
                 let step = ApprovalStep { approval: permit.approval().copied() };
@@ -118,6 +132,7 @@ impl Service {
                     self.health.mend(Part::Policy);
                 }
                 self.reconsider_sessions(End::PolicyChanged).await;
+                self.look_for_polkit().await;
                 Ok(loaded)
             }
             Err(refusal) => Err(vec![refusal.sentence]),
@@ -186,8 +201,7 @@ impl Service {
         // What stands in a policy names persons: findings go to the detail, and only so many.
         let detail = Detail { findings: findings.iter().take(100).cloned().collect(), ..by };
         let recorded = self.ledger.record(move |_| {
-            let draft =
-                Draft::fact(Event::PolicyRefused(Nothing {})).outcome(crate::core::event::Outcome::Failed);
+            let draft = Draft::fact(Event::PolicyRefused(Nothing {})).outcome(Outcome::Failed);
             Ok(Proposal::new(draft.with_detail(detail), ()))
         });
         if let Err(refusal) = recorded.await {

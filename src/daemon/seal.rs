@@ -362,7 +362,7 @@ impl Service {
 fn may_seal(desk: &Desk<'_>, person: &Person, typed: &str) -> Result<(SourceId, RuleId), Denial> {
     let known = typed.parse::<SourceId>().ok().filter(|source| desk.policy.source(source).is_some());
     let target = known.clone().map_or(Target::Service, Target::Source);
-    match (known, decide_for(desk, &person.asks(Verb::Seal, target, None))) {
+    match (known, decide_for(desk, person, &person.asks(Verb::Seal, target, None))) {
         (Some(source), Decision::Allow(permit)) => Ok((source, permit.rule().clone())),
         (None, Decision::Allow(_)) => Err(unknown_source()),
         (_, Decision::Deny(denial)) => Err(denial),

@@ -43,7 +43,7 @@ impl Service {
                 Event::AccessSearched(Searched { what: "search".into(), sources, from, to })
             };
             let now = desk.now.time;
-            match decide_for(desk, &request) {
+            match decide_for(desk, &person, &request) {
                 Decision::Allow(permit) => {
                     let reason = permit.reason().cloned();
                     let facts = facts_for(desk, &request);
@@ -124,7 +124,7 @@ impl Service {
             let row = told(row, desk.state.damaged().contains_key(&id));
             let request = person.asks(Verb::Search, Target::Recording { id, source: source.clone() }, None);
             let draft = Draft::fact(event).about(Subject::recording(id, source));
-            match decide_for(desk, &request) {
+            match decide_for(desk, &person, &request) {
                 Decision::Allow(permit) => {
                     let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule()));
                     Ok(person.permitted(desk, Some(&permit), draft, row))

@@ -105,6 +105,9 @@ pub struct OpenArgs {
     /// More about the reason, in words
     #[arg(long, value_name = "TEXT")]
     pub text: Option<String>,
+    /// An emergency: opens at once where the rules allow that, tells everybody, and will be reviewed
+    #[arg(long, requires = "text")]
+    pub emergency: bool,
     /// Let the session end at this time, earlier than the rules say
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub until: Option<Timestamp>,
@@ -114,9 +117,6 @@ pub struct OpenArgs {
     /// The approval of a second person, where your grant needs one; it serves once
     #[arg(long, value_name = "APPROVAL")]
     pub approval: Option<ApprovalId>,
-    /// There is an emergency: allowed to few, told to many, and reviewed afterwards
-    #[arg(long)]
-    pub emergency: bool,
 }
 
 #[cfg(test)]

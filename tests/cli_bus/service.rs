@@ -22,12 +22,12 @@ use greffier::shell::bus::archive::registers::{
 };
 use greffier::shell::bus::archive::{
     Answer, Archive, DetailPlanRow, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow,
-    RunReport, ScrubFinding, ScrubProgress, ScrubRequest, SealRequest, SessionInfo, Status,
+    ReviewRow, RunReport, ScrubFinding, ScrubProgress, ScrubRequest, SealRequest, SessionInfo, Status,
 };
 use greffier::shell::bus::caller::{Caller, Callers};
 use greffier::shell::bus::interfaces::{
     Desk, HoldInterface, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface,
-    RegistersInterface, RetentionInterface, SCRUB, ScrubInterface, SessionInterface,
+    RegistersInterface, RetentionInterface, ReviewsInterface, SCRUB, ScrubInterface, SessionInterface,
 };
 use greffier::shell::crypt::{Secret, Signer};
 
@@ -216,6 +216,15 @@ impl Archive for Fake {
     async fn lift(&self, _: Caller, hold: HoldId, ground: Option<String>) -> Answer<()> {
         self.note(format!("lift {hold} {ground:?}"));
         Ok(())
+    }
+    async fn reviews(&self, _: Caller) -> Answer<Vec<ReviewRow>> {
+        let at: Timestamp = "2026-05-12T10:00:00Z".parse().unwrap();
+        let (recording, session) = (Some(RECORDING), Some(SESSION));
+        Ok(vec![ReviewRow { entry: 7, why: "emergency".into(), raised: at, due: at, recording, session }])
+    }
+    async fn review_done(&self, _: Caller, review: u64, text: String) -> Answer<u64> {
+        self.note(format!("review {review} {text}"));
+        Ok(8)
     }
     async fn head(&self, _: Caller) -> Answer<String> {
         Ok(self.head.clone())
@@ -424,6 +433,7 @@ async fn serve(address: &str, archive: Arc<Fake>) -> zbus::Connection {
     server.at(ROOT, LedgerInterface(desk.clone())).await.unwrap();
     server.at(ROOT, RegistersInterface(desk.clone())).await.unwrap();
     server.at(ROOT, ManagerInterface(desk.clone())).await.unwrap();
+    server.at(ROOT, ReviewsInterface(desk.clone())).await.unwrap();
     server.at(SCRUB, ScrubInterface(desk.clone())).await.unwrap();
     server
         .at(format!("{ROOT}/session/{SESSION}"), SessionInterface::new(desk.clone(), SESSION))

@@ -165,7 +165,8 @@ data! {
     }
     /// `access.searched`.
     Searched {
-        /// `search`, `describe`, `details`, `plan`, `session`, `scrub`, or `index` (the catalogue was rebuilt).
+        /// `search`, `describe`, `details`, `plan`, `session`, `scrub`, `index` (the catalogue was rebuilt), or
+        /// `policy` (it was read again and is the one in force).
         what: SmolStr,
         /// Sources searched; empty when one recording was asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -187,6 +188,9 @@ data! {
         /// The mandate that it was opened under.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mandate: Option<MandateId>,
+        /// Whether it was asked for as an emergency.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        emergency: bool,
     }
     /// `access.progress`, `access.closed`, `access.revoked`, `access.expired`: what was read so far.
     Usage {
@@ -243,6 +247,18 @@ data! {
         key: String,
         /// Always `removed`: the sealed object is unlinked and the folder synced.
         object: String,
+    }
+    /// `review.raised`: from here on a person must look at it, until `review.done` names this entry.
+    ReviewRaised {
+        /// `emergency`: the opening of the session was one.
+        why: SmolStr,
+        /// Late after this.
+        due: Timestamp,
+    }
+    /// `review.done`.
+    ReviewDone {
+        /// The `review.raised` that it ends.
+        entry: u64,
     }
     /// `key.rotation-ordered`, `key.rotated`: from one generation of the key files to the next.
     KeyRotation {

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use super::data::{
     Because, DetailsDestroyed, HoldLifted, HoldPlaced, KeyBackedUp, KeyGeneration, KeyRotation,
     LedgerCreated, LedgerHeartbeat, LedgerProved, LedgerRead, LedgerRecovered, LedgerRekeyed, LedgerRestored,
-    LedgerStarted, LedgerStopped, Nothing, Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched,
-    SourceFacts, StoreDamaged, StoreScrubbed, Usage,
+    LedgerStarted, LedgerStopped, Nothing, Opened, PurgeDone, PurgePlanned, RefusedMany, ReviewDone,
+    ReviewRaised, Sealed, Searched, SourceFacts, StoreDamaged, StoreScrubbed, Usage,
 };
 use super::registers::{
     ApprovalAsked, ApprovalStep, CharterAcknowledged, CharterLapsed, GrantEnded, GrantReviewed,
@@ -155,6 +155,8 @@ events! {
     AccessExpired(Usage) = "access.expired", Optional;
     /// Equal refusals, counted.
     AccessRefusedMany(RefusedMany) = "access.refused-many", Required;
+    /// The opening of the same session was an emergency: it worked at once, and everybody is told.
+    AccessEmergency(Nothing) = "access.emergency", Forbidden;
     /// A hold stops the purge of a recording.
     HoldPlaced(HoldPlaced) = "hold.placed", Required;
     /// A hold ended.
@@ -195,6 +197,10 @@ events! {
     CharterLapsed(CharterLapsed) = "charter.lapsed", Forbidden;
     /// Somebody read a register.
     RegisterRead(RegisterRead) = "register.read", Required;
+    /// Something must be reviewed by a person who had no part in it.
+    ReviewRaised(ReviewRaised) = "review.raised", Required;
+    /// A person reviewed it.
+    ReviewDone(ReviewDone) = "review.done", Required;
     /// Somebody tried a descriptor that is not his.
     GuardForeignAccess(Nothing) = "guard.foreign-access", Required;
     /// An object or its key is not what the ledger says.

@@ -120,6 +120,7 @@ impl Denial {
                 "builtin.root" | "builtin.login-uid" => "Log in under your own name.",
                 "builtin.unknown" => "Name a source that stands in the policy.",
                 "builtin.store" => "Tell the administrator.",
+                "builtin.reauth" => "Nothing was done.",
                 "builtin.administrator" => "Somebody else has to look at it.",
                 "builtin.restriction" => "Whoever placed the hold can lift it.",
                 _ => "Ask the controller for a grant.",

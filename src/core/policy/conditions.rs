@@ -95,7 +95,10 @@ impl<'a> Act<'a> {
     }
     /// Whether a grant takes a second person for this act.
     pub(super) fn needs_approval(&self, held: &Held<'_>) -> bool {
-        (held.grant.needs.second_person || held.role.second_person) && self.question.verb.takes_approval()
+        // An emergency waits for nobody; somebody else reviews it afterwards.
+        (held.grant.needs.second_person || held.role.second_person)
+            && self.question.verb.takes_approval()
+            && !held.grant.emergency
     }
     /// Whether a mandate decides: the grant asks for one, or the request names one.
     pub(super) fn needs_mandate(&self, held: &Held<'_>) -> bool {

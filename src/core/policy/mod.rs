@@ -152,6 +152,11 @@ impl Policy {
     pub fn incompatible(&self) -> impl Iterator<Item = (&RuleId, &BTreeSet<RoleId>)> {
         values(&self.incompatible)
     }
+    /// Whether somebody may have to authenticate again for something. Of the register's grants nothing is known here.
+    pub fn may_ask_again(&self) -> bool {
+        let roles = self.roles.values().any(|role| role.value.reauth);
+        roles || self.grants().any(|(_, grant)| grant.needs.reauth) || self.grants_in() == GrantsIn::Register
+    }
     /// Whether nobody is granted anything: a service with such a policy is degraded.
     pub fn grants_nothing(&self) -> bool {
         self.grants.is_empty()

@@ -10,6 +10,7 @@ pub mod heartbeat;
 pub mod holds;
 pub mod judge;
 pub mod mandates;
+pub mod reviews;
 pub mod secrets;
 pub mod standing;
 pub mod told;

@@ -53,6 +53,8 @@ pub enum Waits {
     Mandate,
     /// An acknowledgement of the charter.
     Charter,
+    /// A review that is open.
+    Review,
 }
 
 /// One detail that is not destroyed.
@@ -133,6 +135,7 @@ impl DetailFacts {
             | Event::AccessExpired(_) => {
                 subject.session.as_ref().and_then(|id| self.sessions.remove(id)).into_iter().collect()
             }
+            Event::ReviewDone(done) => vec![done.entry],
             Event::PurgeFailed(_) => recording.and_then(|id| self.purges.remove(id)).unwrap_or_default(),
             Event::PurgeDone(_) => {
                 let mut ended = recording.and_then(|id| self.purges.remove(id)).unwrap_or_default();
@@ -189,8 +192,10 @@ impl DetailFacts {
             | Event::AccessOpened(_)
             | Event::AccessProgress(_)
             | Event::AccessRefusedMany(_)
+            | Event::AccessEmergency(_)
             | Event::HoldPlaced(_)
             | Event::PurgePlanned(_)
+            | Event::ReviewRaised(_)
             | Event::GuardForeignAccess(_)
             | Event::StoreDamaged(_)
             | Event::KeyRotationOrdered(_)
@@ -270,6 +275,7 @@ impl DetailFacts {
                 Waits::Mandate
             }
             Event::CharterAcknowledged(_) => Waits::Charter,
+            Event::ReviewRaised(_) => Waits::Review,
             _ => return None,
         };
         Some(waits)
@@ -312,6 +318,7 @@ impl fmt::Display for DetailWhy {
             Self::Waits(Waits::Grant) => "the grant stands",
             Self::Waits(Waits::Mandate) => "the mandate is in force",
             Self::Waits(Waits::Charter) => "the charter is acknowledged",
+            Self::Waits(Waits::Review) => "the review is open",
         })
     }
 }

@@ -5,6 +5,7 @@ use crate::core::event::{
     Because, DetailsDestroyed, Event, HoldKind, HoldLifted, HoldPlaced, Nothing, Opened, Outcome, PurgeDone,
     PurgePlanned, Record, Sealed, Subject, Usage,
 };
+use crate::core::event::{ReviewDone, ReviewRaised};
 use crate::core::ids::{Digest, HoldId, Kind, RecordingId, SessionId};
 use crate::core::time::{BootId, Timestamp};
 use proptest::prelude::*;
@@ -69,7 +70,12 @@ fn lifted() -> Event {
     Event::HoldLifted(HoldLifted { hold: HoldId::from_bytes([3; 16]) })
 }
 fn opened() -> Event {
-    Event::AccessOpened(Opened { mode: "seek".into(), until: Some(at(9000)), mandate: None })
+    Event::AccessOpened(Opened {
+        mode: "seek".into(),
+        until: Some(at(9000)),
+        mandate: None,
+        emergency: false,
+    })
 }
 fn closed() -> Event {
     Event::AccessClosed(Usage { why: "released".into(), bytes: 0, ranges: Vec::new(), duration_us: 1 })
@@ -109,6 +115,12 @@ fn a_detail_stays_while_something_that_it_tells_of_has_not_ended() {
         (sealed(), purged(), Waits::Recording),
         (planned(), failed(), Waits::Purge),
         (planned(), purged(), Waits::Purge),
+        (
+            Event::ReviewRaised(ReviewRaised { why: "emergency".into(), due: at(9000) }),
+            // The first entry of the story.
+            Event::ReviewDone(ReviewDone { entry: 0 }),
+            Waits::Review,
+        ),
         (Event::PolicyLoaded(Nothing {}), Event::PolicyLoaded(Nothing {}), Waits::Policy),
     ] {
         let mut story = Story::default();

@@ -72,6 +72,12 @@ impl State {
                 self.end_session(subject, Some(usage))
             }
             Event::AccessInterrupted(_) => self.end_session(subject, None),
+            Event::AccessEmergency(_) => self.session(subject).map(|_| ()),
+            Event::ReviewRaised(raised) => {
+                self.set(|state| state.reviews.raise(record.seq, record.time, raised, subject))
+            }
+            Event::ReviewDone(done) if self.reviews.end(done.entry) => Ok(()),
+            Event::ReviewDone(_) => Err(Contradiction::OutOfPlace("it ends a review that is not open")),
             Event::HoldPlaced(placed) => self.place_hold(record.seq, subject, placed),
             Event::HoldLifted(lifted) => match self.holds.lift(&lifted.hold) {
                 Some(_) => Ok(()),
@@ -266,7 +272,8 @@ impl State {
         let needed = self.policy_entry().is_some_and(gone)
             || self.sessions.values().any(|session| gone(session.granted_by_entry))
             || self.holds.iter().any(|(_, hold)| gone(hold.placed_by_entry))
-            || self.registers.needed_entries(record.time).any(gone);
+            || self.registers.needed_entries(record.time).any(gone)
+            || self.reviews.iter().any(|(entry, _)| gone(entry));
         if needed {
             return Err(Contradiction::OutOfPlace("it destroys a detail of something that has not ended"));
         }

@@ -21,6 +21,7 @@ use crate::core::event::{KeyRotation, LedgerRestored, SourceFacts, SpoolFile};
 use crate::core::ids::{ClassId, Digest, Kind, MandateId, RecordingId, SessionId, SharedTexts, SourceId};
 use crate::core::register::Registers;
 use crate::core::register::holds::Holds;
+use crate::core::register::reviews::Reviews;
 use crate::core::register::uses::Uses;
 use crate::core::retention::LastSeen;
 use crate::core::scrub::Harm;
@@ -100,6 +101,7 @@ pub struct State {
     spooled: HashMap<(u64, u64), RecordingId>,
     purging: BTreeSet<RecordingId>,
     holds: Holds,
+    reviews: Reviews,
     sessions: BTreeMap<SessionId, OpenSession>,
     uses: Uses,
     purges_by_day: BTreeMap<i64, u64>,
@@ -185,6 +187,10 @@ impl State {
     /// The holds that stand.
     pub fn holds(&self) -> &Holds {
         &self.holds
+    }
+    /// The reviews that are open.
+    pub fn reviews(&self) -> &Reviews {
+        &self.reviews
     }
     /// The sessions that run.
     pub fn sessions(&self) -> &BTreeMap<SessionId, OpenSession> {

@@ -15,6 +15,7 @@ use crate::core::register::judge::{denied, same_person};
 use crate::core::time::{Period, Timestamp};
 use crate::daemon::ledger::Desk;
 use crate::daemon::person::{Person, decide_for, unknown};
+use crate::daemon::reauth::Reauth;
 use crate::daemon::service::Service;
 use crate::shell::bus::archive::registers::ApprovalRequest;
 
@@ -67,13 +68,15 @@ fn purpose(policy: &Policy, source: Option<&SourceId>, request: &AccessRequest) 
 }
 
 /// Whether an approval is all that is missing for the act.
-fn judge_need(desk: &Desk<'_>, asked: &AccessRequest) -> Result<RuleId, Denial> {
+fn judge_need(desk: &Desk<'_>, person: &Person, asked: &AccessRequest) -> Result<RuleId, Denial> {
+    // Whether he is who he is he proves when he acts; here nothing is done yet.
+    let person = Person { reauth: Reauth::Done, ..person.clone() };
     let asked = match (&asked.target, asked.verb) {
         // Of a source nobody views everything at once: whether he may search it is what can be said of an interval.
         (Target::Source(_), Verb::View) => &AccessRequest { verb: Verb::Search, ..asked.clone() },
         _ => asked,
     };
-    match decide_for(desk, asked) {
+    match decide_for(desk, &person, asked) {
         Decision::Deny(denial) if denial.kind == DenialKind::ApprovalRequired => Ok(denial.rule),
         Decision::Deny(denial) => Err(denial),
         Decision::Allow(permit) if asked.verb == Verb::Search => Ok(permit.rule().clone()),
@@ -130,7 +133,7 @@ impl Service {
             if !verb.takes_approval() {
                 return Err(invalid("verb", &format!("{verb} takes no approval")));
             }
-            let rule = judge_need(desk, &asked)?;
+            let rule = judge_need(desk, person, &asked)?;
             let expires = expires(&request, desk.now.time)?;
             let mine = |it: &&crate::core::policy::Approval| {
                 it.asked_by == person.who.uid && !it.used && it.expires >= desk.now.time

@@ -15,13 +15,14 @@ use std::sync::Arc;
 
 use super::ledger::{Desk, Proposal};
 use super::person::{Person, allowed, decide_for};
+use super::reauth::{About, Reauth};
 use super::service::Service;
 use crate::core::event::Draft;
 use crate::core::policy::{Decision, Denial, DenialKind, Permit, Target, Verb};
 use crate::core::refusal::Refusal;
 use crate::core::register::judge::{AccountIs, denied};
 use crate::core::time::Timestamp;
-use crate::shell::bus::archive::registers::RegisterAct;
+use crate::shell::bus::archive::registers::{GrantStep, RegisterAct};
 use crate::shell::{entropy, users};
 
 /// What a proposal of a register answers: the entry, or the refusal.
@@ -35,13 +36,33 @@ struct Allowed<T> {
     value: T,
 }
 
+/// The verbs of which one is needed for an act; none for what everybody may do for himself.
+fn verbs(act: &RegisterAct) -> &'static [Verb] {
+    match act {
+        RegisterAct::ProposeGrant { .. }
+        | RegisterAct::Grant { step: GrantStep::End | GrantStep::Suspend, .. } => {
+            &[Verb::Register, Verb::Administer]
+        }
+        RegisterAct::Grant { step: GrantStep::Review, .. } => &[Verb::Review],
+        RegisterAct::Grant { step: GrantStep::Approve | GrantStep::Refuse, .. }
+        | RegisterAct::AnswerApproval { .. } => &[Verb::Approve],
+        RegisterAct::SetMandate { .. } | RegisterAct::EndMandate { .. } => &[Verb::Mandate],
+        RegisterAct::AskApproval(_) | RegisterAct::AcknowledgeCharter { .. } => &[],
+    }
+}
+
 impl Service {
     /// `Registers.Record`: the id of what it is about, and the entry.
     pub(super) async fn record_act_for(
         self: &Arc<Self>,
-        person: Person,
+        mut person: Person,
         act: RegisterAct,
     ) -> Result<(String, u64), Refusal> {
+        for verb in verbs(&act) {
+            if person.reauth == Reauth::NotAsked {
+                person = self.authenticated(person, *verb, About::Nothing).await?;
+            }
+        }
         match act {
             RegisterAct::ProposeGrant { text, ground } => self.propose_grant(person, text, ground).await,
             RegisterAct::Grant { step, id, ground } => self.step_grant(person, step, id, ground).await,
@@ -95,7 +116,7 @@ fn today(now: Timestamp) -> i64 {
 
 /// The permit for a verb of registers.
 fn permit(desk: &Desk<'_>, person: &Person, verb: Verb, target: Target) -> Result<Permit, Denial> {
-    match decide_for(desk, &person.asks(verb, target, None)) {
+    match decide_for(desk, person, &person.asks(verb, target, None)) {
         Decision::Allow(permit) => Ok(permit),
         Decision::Deny(denial) => Err(denial),
     }

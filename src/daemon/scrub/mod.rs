@@ -70,7 +70,7 @@ impl Service {
                 desk.state.recording(&id).map(|recording| Subject::recording(id, recording.source.clone()))
             });
             let draft = draft.about(subject.unwrap_or_default());
-            match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(_) if only.is_some() && known.is_none() => {
                     let sentence = "Refused by rule builtin.unknown: there is no such recording.".into();
                     let denial = Denial::new(RuleId::builtin("unknown"), DenialKind::NotKnown, sentence);
@@ -105,7 +105,7 @@ impl Service {
     pub(super) async fn cancel_scrub_for(&self, person: Person) -> Result<(), Refusal> {
         let recorded = self.ledger.record(move |desk| {
             let event = event("cancelled", &Counts::default(), None);
-            match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let draft = Draft::fact(event).outcome(Outcome::Granted);
                     let draft = draft.with_detail(person.detail(permit.rule()));
@@ -127,7 +127,7 @@ impl Service {
         let recorded = self.ledger.record(move |desk| {
             let searched = Searched { what: "scrub".into(), sources: Vec::new(), from: None, to: None };
             let draft = Draft::fact(Event::AccessSearched(searched));
-            match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule()));
                     Ok(person.permitted(desk, Some(&permit), draft, ()))

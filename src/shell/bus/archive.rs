@@ -54,7 +54,7 @@ pub struct OpenRequest {
     pub mandate: Option<MandateId>,
     /// The approval that it uses.
     pub approval: Option<ApprovalId>,
-    /// Whether there is an emergency.
+    /// Break-glass: at once, and loud. Comes with a text.
     pub emergency: bool,
 }
 
@@ -181,6 +181,23 @@ pub struct DetailPlanRow {
     pub why: String,
 }
 
+/// One open review.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReviewRow {
+    /// The entry that raised it.
+    pub entry: u64,
+    /// Why it was raised.
+    pub why: String,
+    /// When.
+    pub raised: Timestamp,
+    /// Late after this.
+    pub due: Timestamp,
+    /// The recording that it is about, where it is about one.
+    pub recording: Option<RecordingId>,
+    /// The session.
+    pub session: Option<SessionId>,
+}
+
 /// What a run of the retention did.
 #[derive(Debug, Clone, Default)]
 pub struct RunReport {
@@ -248,6 +265,10 @@ pub struct Status {
     pub holds: u64,
     /// Sessions that run.
     pub sessions: u64,
+    /// Reviews that are open.
+    pub reviews_open: u64,
+    /// Those of them that are late.
+    pub reviews_overdue: u64,
     /// Recordings whose purge is due.
     pub due: u64,
     /// How full the disk is: `ample`, `low`, `tight` or `full`.
@@ -313,6 +334,15 @@ pub trait Archive: Send + Sync + 'static {
         hold: HoldId,
         ground: Option<String>,
     ) -> impl Future<Output = Answer<()>> + Send;
+    /// Every open review.
+    fn reviews(&self, caller: Caller) -> impl Future<Output = Answer<Vec<ReviewRow>>> + Send;
+    /// Ends a review; the entry.
+    fn review_done(
+        &self,
+        caller: Caller,
+        review: u64,
+        text: String,
+    ) -> impl Future<Output = Answer<u64>> + Send;
     /// The live head, for auditors.
     fn head(&self, caller: Caller) -> impl Future<Output = Answer<String>> + Send;
     /// Entries, each followed by its detail when asked for.

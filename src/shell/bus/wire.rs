@@ -11,8 +11,8 @@ use std::str::FromStr;
 use zbus::wire::{OwnedVariant, Variant};
 
 use super::archive::{
-    DetailPlanRow, Filter, HoldRequest, OpenRequest, PlanRow, RecordingRow, RunReport, ScrubFinding,
-    ScrubRequest, SealRequest, SessionInfo, Status,
+    DetailPlanRow, Filter, HoldRequest, OpenRequest, PlanRow, RecordingRow, ReviewRow, RunReport,
+    ScrubFinding, ScrubRequest, SealRequest, SessionInfo, Status,
 };
 use crate::core::event::{Detail, HoldKind};
 use crate::core::ids::Kind;
@@ -133,6 +133,9 @@ pub fn open_request(dict: Dict) -> Result<OpenRequest, Refusal> {
         approval: keys.id("approval")?,
         emergency: keys.take("emergency", "a boolean (b)")?.unwrap_or(false),
     };
+    if request.emergency && request.text.is_none() {
+        return Err(Refusal::invalid("An emergency needs the key \"text\": say what has happened."));
+    }
     keys.end(request)
 }
 
@@ -173,6 +176,13 @@ pub fn lift_request(dict: Dict) -> Result<Option<String>, Refusal> {
     let mut keys = Keys::new(dict);
     let ground = keys.text("ground")?;
     keys.end(ground)
+}
+
+/// The request of `Reviews.Done`: what was found.
+pub fn review_request(dict: Dict) -> Result<String, Refusal> {
+    let mut keys = Keys::new(dict);
+    let text = keys.text("text")?.ok_or_else(|| Refusal::invalid("The key \"text\" is missing."))?;
+    keys.end(text)
 }
 
 /// The request of `Manager.RotateKeys`: why.
@@ -281,6 +291,23 @@ pub fn plan_row(row: PlanRow) -> Dict {
     ])
 }
 
+/// A row of `Reviews.Pending`.
+pub fn review_row(row: ReviewRow) -> Dict {
+    let mut reply = dict([
+        ("entry", row.entry.into()),
+        ("why", row.why.into()),
+        ("raised", row.raised.to_string().into()),
+        ("due", row.due.to_string().into()),
+    ]);
+    if let Some(recording) = row.recording {
+        reply.extend(dict([("recording", recording.to_string().into())]));
+    }
+    if let Some(session) = row.session {
+        reply.extend(dict([("session", session.to_string().into())]));
+    }
+    reply
+}
+
 /// A row of `Retention.PlanDetails`.
 pub fn detail_plan_row(row: DetailPlanRow) -> Dict {
     let mut reply = dict([
@@ -342,6 +369,8 @@ pub fn status(status: Status) -> Dict {
         ("recordings", status.recordings.into()),
         ("holds", status.holds.into()),
         ("sessions", status.sessions.into()),
+        ("reviews_open", status.reviews_open.into()),
+        ("reviews_overdue", status.reviews_overdue.into()),
         ("due", status.due.into()),
         ("space", status.space.into()),
         ("free", status.free.into()),
