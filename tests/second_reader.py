@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 """A second reader of greffier's ledger, independent of it: Python's standard library and `cryptography`.
 
-Written from man/greffier-ledger.5, whose sections are named below; the list of events is read from that page, which must stand
-in ../man. It prints each code of man/greffier-verify.1 that it finds, with the first entry that it is about, and exits with
-0 sound, 1 findings, 2 unreadable or wrong usage, 3 sound as far as it goes, but incomplete. Encrypted details are not opened.
+Written from man/greffier-ledger.5, whose sections are named below; the list of events is read from that page, which must
+stand in ../man. It prints each code of man/greffier-verify.1 that it finds, with the first entry that it is about. Exit:
+0 sound, 1 findings, 2 unreadable or wrong usage, 3 sound as far as it goes, but incomplete. Encrypted details stay closed.
+Bytes are read in second_reader_format.py; the rules of conduct stand in second_reader_conduct.py.
 
     second_reader.py LEDGER --key FILE [--checkpoint FILE]... [--policy FILE]
     second_reader.py --kit DIR        each example below DIR, compared with its file `expected`

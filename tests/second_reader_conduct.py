@@ -49,11 +49,13 @@ class Conduct:
         self.rule(entry.get("policy") != self.policy and not (event == "policy.loaded" and took), "policy-differs")
         self.judge_service(event, entry["data"], entry["boot"], entry["up"], took)
         self.judge_sessions(event, (entry["boot"], entry["up"]), took)
+        recording = self.recordings.get(entry.get("recording"))
         try:
             deny((event == "ledger.created") != (seq == 0), "event-out-of-place")
             if took or event == "access.closed":
                 deny(not NEEDED.get(event, set()) <= entry.keys(), "event-incomplete")
                 self.happen(entry, event, entry["data"], entry["at"])
+            self.rule(recording and entry.get("source", recording.source) != recording.source, "subject-differs")
         except Impossible as code:
             self.add(str(code), seq)
         if self.suspect_since is None:
@@ -107,7 +109,6 @@ class Conduct:
         recording = self.recordings.get(name)
         if event.startswith("purge.") or event in ("access.opened", "hold.placed"):
             deny(recording is None, "recording-unknown")
-        rule(recording and event != "recording.sealed" and source not in (None, recording.source), "subject-differs")
         if event == "policy.loaded":
             self.policy, self.policy_entry = entry["policy"], self.seq
         elif event.startswith("source."):
