@@ -230,9 +230,11 @@ class Ledger:
     def meet_heads(self, sizes):
         """READING 4: those brought, and checkpoints/SIZE."""
         for size in self.due.intersection(sizes):
-            heads, last, beyond = [head for head in self.pinned if head.size == size], max(size - 1, 0), size > self.tree.size
+            last, beyond = max(size - 1, 0), size > self.tree.size
+            heads = [head for head in self.pinned if head.size == size]
             try:
-                heads += [read_head(self.read(f"checkpoints/{size}", MAX_NOTE) or b"")] if size in (self.kept or []) else []
+                if self.kept and size in self.kept:
+                    heads.append(read_head(self.read(f"checkpoints/{size}", MAX_NOTE) or b""))
             except ValueError:
                 self.add("checkpoint-damaged", last)
             for head in heads:
@@ -427,7 +429,8 @@ def main():
     if not given.ledger or not given.key:
         parser.error("a ledger and its --key, or --kit DIR")
     code, found = verify(given.ledger, given.key, given.checkpoint, given.policy)
-    print(*listed(found), ["sound", "not sound", "cannot be read", "sound as far as it goes, but incomplete"][code], sep="\n")
+    words = ["sound", "not sound", "cannot be read", "sound as far as it goes, but incomplete"]
+    print(*listed(found), words[code], sep="\n")
     return code
 
 

@@ -35,7 +35,8 @@ class Conduct:
         self.policy = self.policy_entry = None
         self.sources, self.sources_before, self.recordings, self.sessions, self.holds = {}, {}, {}, {}, {}
         self.destroyed = {}  # bundle -> (generation, ranges destroyed, whether details are left)
-        self.run = self.interval = self.last = None  # boot of the run of the service, what it announced, (boot, up) of the last entry
+        # The boot in which the service runs, how often it writes, and (boot, up) of the last entry.
+        self.run = self.interval = self.last = None
         self.started = self.quiet = False
         self.suspect_since, self.suspected, self.trusted, self.now = None, [], None, None
 
