@@ -145,7 +145,7 @@ fn answer(shared: &Shared, mut reading: Reading, Read { offset, size_bytes }: Re
         }
     };
     // Said before the reply: the next READ may come before this thread goes on.
-    let more = ahead::plan(&reading, offset, length, wanted);
+    let more = ahead::plan(shared, &reading, offset, length, wanted);
     reply.data(buffer.filled(length));
     drop(buffer);
     reading.written();
