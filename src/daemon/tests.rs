@@ -77,6 +77,22 @@ fn stranger() -> Person {
     person(65_534, "nobody")
 }
 
+fn admin() -> Person {
+    person(4, "sync")
+}
+/// The names in a folder, in order.
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+/// The master key in its file.
+fn key(dir: &Path) -> MasterKey {
+    MasterKey::read_from(&mut File::open(dir.join("key")).unwrap()).unwrap()
+}
+
 fn set_up(dir: &Path) -> (Config, StateDir) {
     let origin = "test.example/greffier";
     let path = |name: &str| dir.join(name).display().to_string();
