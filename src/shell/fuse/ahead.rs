@@ -230,8 +230,8 @@ impl Drop for ReadOn {
     }
 }
 
-/// A panic here would end a thread of the mount; it is a failure of this read alone.
-fn read(reading: &Reading, offset: u64, place: &mut [u8]) -> io::Result<usize> {
+/// A panic here would end a thread of the mount or of a pipe; it is a failure of this read alone.
+pub fn read(reading: &Reading, offset: u64, place: &mut [u8]) -> io::Result<usize> {
     catch_unwind(AssertUnwindSafe(|| reading.fill(offset, place)))
         .unwrap_or_else(|_| Err(io::Error::other(super::ProgramFault)))
 }

@@ -119,7 +119,7 @@ fn answer(shared: &Shared, mut reading: Reading, Read { offset, size_bytes }: Re
         Err(error) => {
             buffer.wipe();
             let session = reading.served().session;
-            if reading.served().is_first_damage() {
+            if reading.served().is_first_failure(&error) {
                 (shared.events)(FuseEvent::DamagedRead { session, offset, error });
             }
             drop(buffer);
