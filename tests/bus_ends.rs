@@ -1,4 +1,4 @@
-//! How sessions end, and how the service stops: every end on a real bus, with the entry that says why.
+//! How sessions end: every end on a real bus, with the entry that says why. How the service stops: `bus_stops.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,54 +8,21 @@
 )]
 #![cfg(test)]
 
+mod ends_support;
 mod support;
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 
+use ends_support::{
+    INCIDENT, blocked_read, end, end_of, ends, ends_while_blocked, errno, is_cut, on_a_slow_medium, session,
+};
 use rustix::io::Errno;
 use rustix::process::Signal;
-use support::durable::Entry;
-use support::slow::SlowFile;
+use support::disk::{Disk, Kind};
 use support::user::{Opened, User};
-use support::{House, PATIENCE, POLICY, files_below, noise, until};
-
-const INCIDENT: [(&str, &str); 1] = [("reason", "incident")];
-
-fn errno<T>(read: io::Result<T>) -> Option<Errno> {
-    read.err().and_then(|error| Errno::from_io_error(&error))
-}
-
-fn is_cut(user: &User, opened: &Opened) -> bool {
-    errno(user.read(&opened.file, 0, 16)) == Some(Errno::STALE)
-}
-
-fn session(opened: &Opened) -> String {
-    opened.session.rsplit('/').next().unwrap().to_owned()
-}
-
-/// What ends a session, by session: event, why, bytes.
-fn ends(house: &House) -> HashMap<String, (String, String, u64)> {
-    const ENDS: [&str; 4] = ["access.closed", "access.expired", "access.revoked", "access.interrupted"];
-    let mut ends = HashMap::new();
-    for entry in house.durable().iter().filter(|entry| ENDS.contains(&entry.event())) {
-        let end = (entry.event().to_owned(), entry.data("why"), entry.number("bytes").unwrap_or_default());
-        let twice = ends.insert(entry.get("session"), end);
-        assert!(twice.is_none(), "a second end: {}", entry.line);
-    }
-    ends
-}
-
-fn end_of(house: &House, opened: &Opened) -> (String, String, u64) {
-    until("its end is recorded", || ends(house).remove(&session(opened)))
-}
-
-fn end(event: &str, why: &str, bytes: u64) -> (String, String, u64) {
-    (event.into(), why.into(), bytes)
-}
+use support::{House, PATIENCE, POLICY, noise, stage, until};
 
 /// [`POLICY`] with more grants.
 fn policy(grants: &str) -> String {
@@ -214,42 +181,6 @@ fn a_limit_of_bytes_a_day_ends_the_session_at_the_read_that_would_pass_it() {
     house.finish();
 }
 
-/// A house whose recording `id` lies on a medium that can stand still.
-fn on_a_slow_medium(house: &House, id: &str) -> SlowFile {
-    let object = house.state.join("objects").join(&id[..2]).join(id);
-    SlowFile::in_place_of(&object, house.path("slow"))
-}
-
-fn blocked_read(user: &User, opened: &Opened) -> Receiver<Option<Errno>> {
-    let file = opened.file.clone();
-    user.start(move |_| {
-        use std::os::unix::fs::FileExt as _;
-        errno(file.read_at(&mut [0; 100_000], 100_000))
-    })
-}
-
-/// A reader waits for the medium; `act` ends his session (or gives back who opened it, to stay connected until the end).
-fn ends_while_blocked(
-    house: &House,
-    medium: &SlowFile,
-    id: &str,
-    (account, why): (&str, &str),
-    act: impl FnOnce(User, &Opened) -> Option<User>,
-) {
-    let (opener, viewer) = (house.user(account), house.user(account));
-    let opened = opener.open(id, &INCIDENT).unwrap();
-    viewer.read(&opened.file, 0, 4096).unwrap();
-    medium.stand_still();
-    let blocked = blocked_read(&viewer, &opened);
-    medium.wait_for_reads(1);
-    let _stays = act(opener, &opened);
-    // The medium still stands.
-    assert_eq!(blocked.recv_timeout(PATIENCE).unwrap(), Some(Errno::STALE), "{why}");
-    let found = end_of(house, &opened);
-    assert_eq!((found.1.as_str(), found.2), (why, 4096));
-    medium.go_on();
-}
-
 #[test]
 fn inv9_a_reader_blocked_by_a_slow_disk_gets_the_error_at_each_end_before_the_disk_answers() {
     let mut house = House::closed(std::path::Path::new("state"));
@@ -300,123 +231,65 @@ fn inv9_a_reader_blocked_by_a_slow_disk_gets_the_error_at_each_end_before_the_di
 }
 
 #[test]
-fn a_stop_ends_every_session_with_its_entry_at_once_and_a_second_signal_changes_nothing() {
-    const SESSIONS: usize = 64;
-    let mut house = House::open();
-    let id = house.seal("entrance", "clip.mp4", &noise(7, 100_000));
-    let games = house.user("games");
-    let opened: Vec<Opened> = (0..SESSIONS).map(|_| games.open(&id, &INCIDENT).unwrap()).collect();
-    for (number, one) in opened.iter().enumerate() {
-        games.read(&one.file, 0, 100 + number).unwrap();
-    }
-    let watch = || rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let told = watch();
-    house.signal(Signal::TERM);
-    house.signal(Signal::TERM);
-    house.ended();
-    let ended = watch();
-    assert!(opened.iter().all(|one| games.read(&one.file, 0, 16).is_err()));
-    house.verify();
-    let found = ends(&house);
-    for (number, one) in opened.iter().enumerate() {
-        assert_eq!(found[&session(one)], end("access.closed", "service-stopped", 100 + number as u64));
-    }
-    assert_eq!(house.durable().last().unwrap().event(), "ledger.stopped");
-    drop(games);
-    let again = watch();
-    house.serve();
-    eprintln!("with {SESSIONS} sessions: stopped in {:?}, back in {:?}", ended - told, watch() - again);
-    assert_eq!(ends(&house).len(), SESSIONS);
-    let games = house.user("games");
-    games.open(&id, &INCIDENT).unwrap();
-    house.finish();
-}
-
-#[test]
-fn inv6_a_seal_that_the_stop_cuts_leaves_nothing_half_done() {
-    let mut house = House::open();
-    house.seal("entrance", "small.mp4", &noise(8, 1000));
-    let objects = || files_below(&house.state.join("objects")).len();
-    let before = objects();
-    let folder = house.path("spool/entrance");
-    let large = File::create(folder.join(".large.mp4")).unwrap();
-    large.set_len(1 << 30).unwrap();
-    drop(large);
-    fs::rename(folder.join(".large.mp4"), folder.join("large.mp4")).unwrap();
-    let taken = || house.spool_files().iter().any(|path| path.to_string_lossy().contains(".taking"));
-    until("it is being sealed", || taken().then_some(()));
-    house.signal(Signal::TERM);
-    house.stopped();
-    assert_eq!(house.of_event("recording.sealed").len(), 1);
-    assert!(house.of_event("recording.rejected").is_empty());
-    let left: Vec<PathBuf> = house.spool_files();
-    assert_eq!(left.len(), 1, "{left:?}");
-    assert_eq!(files_below(&house.state.join("objects")).len(), before);
-    // It is still there to be sealed; here it makes room for the start.
-    File::options().write(true).open(&left[0]).unwrap().set_len(10_000).unwrap();
-    house.start();
-    until("it is sealed", || house.spool_files().is_empty().then_some(()));
-    assert_eq!(house.of_event("recording.sealed").len(), 2);
-    house.finish();
-}
-
-#[test]
-fn inv7_a_stop_while_purges_run_leaves_each_recording_whole_or_destroyed() {
-    const MOMENTS: usize = 12;
-    let mut house = House::open();
+fn inv7_a_reader_blocked_by_a_slow_disk_gets_the_error_when_the_recording_is_purged() {
+    let house = House::open();
+    let id = house.seal("doorbell", "slow.mp4", &noise(7, 400_000));
     let sys = house.user("sys");
-    let ids: Vec<String> = (0..MOMENTS as u64)
-        .map(|n| {
-            let id = house.seal("doorbell", &format!("{n}.mp4"), &noise(n, 20_000));
-            sys.hold(&[("recording", &id), ("kind", "incident"), ("ground", "broken window")]).unwrap();
-            id
-        })
-        .collect();
-    until("all are due", || {
+    let hold = [("recording", id.as_str()), ("kind", "incident"), ("ground", "broken window")];
+    let hold = sys.hold(&hold).unwrap();
+    until("it is due", || {
         let status = sys.run(|client| client.status()).unwrap();
-        (support::user::number(&status, "due") == MOMENTS as u64).then_some(())
+        (support::user::number(&status, "due") == 1).then_some(())
     });
-    let holds: Vec<Entry> = house.of_event("hold.placed");
-    for hold in &holds {
-        sys.lift(&format!("/org/greffier/Archive1/hold/{}", hold.data("hold")), &[("ground", "settled")])
-            .unwrap();
-    }
-    house.signal(Signal::TERM);
+    let medium = on_a_slow_medium(&house, &id);
+    ends_while_blocked(&house, &medium, &id, ("games", "purged"), |opener, _| {
+        sys.lift(&hold, &[("ground", "settled")]).unwrap();
+        Some(opener)
+    });
+    // Nothing removes a file that something is mounted on: it stays decided, and the next run finishes.
+    drop(medium);
+    until("it is destroyed", || {
+        let _started = sys.run_retention().unwrap();
+        house.of_event("purge.done").pop()
+    });
+    assert!(!house.state.join("objects").join(&id[..2]).join(&id).exists());
     drop(sys);
-    house.stopped();
-    let of = |event: &str| house.of_event(event).iter().map(|it| it.get("recording")).collect::<Vec<_>>();
-    let (planned, done) = (of("purge.planned"), of("purge.done"));
-    assert_eq!(planned, done, "what was decided was done");
-    for id in &ids {
-        let object = house.state.join("objects").join(&id[..2]).join(id);
-        assert_eq!(object.exists(), !done.contains(id), "{id}");
-    }
-    eprintln!("{} of {MOMENTS} were destroyed before the stop", done.len());
-    house.start();
-    until("the others are destroyed", || (house.of_event("purge.done").len() == MOMENTS).then_some(()));
     house.finish();
 }
 
 #[test]
-fn inv3_without_its_bus_the_daemon_ends_every_session_with_an_entry_and_then_itself() {
-    let mut house = House::open();
-    let id = house.seal("entrance", "clip.mp4", &noise(9, 100_000));
-    let games = house.user("games");
-    let opened: Vec<Opened> = (0..3).map(|_| games.open(&id, &INCIDENT).unwrap()).collect();
-    opened.iter().for_each(|one| drop(games.read(&one.file, 0, 500).unwrap()));
-    assert_eq!(house.lose_bus(), Some(1));
-    assert!(opened.iter().all(|one| games.read(&one.file, 0, 16).is_err()));
-    let found = ends(&house);
-    for one in &opened {
-        let (event, why, bytes) = &found[&session(one)];
-        assert!(
-            event == "access.closed" && ["service-stopped", "peer-gone"].contains(&why.as_str()),
-            "{why}"
-        );
-        assert_eq!(*bytes, 500);
-    }
-    let last = house.durable().pop().unwrap();
-    assert_eq!((last.event(), last.data("why").as_str()), ("ledger.stopped", "bus-lost"));
+fn inv3_a_reader_blocked_by_a_slow_disk_gets_the_error_when_the_ledger_cannot_be_written() {
+    let dir = stage::directory();
+    let memory = Disk::tmpfs(dir.path().join("memory"), 40);
+    let disk = Disk::image(&memory.at, Kind::Ext4NoJournal);
+    let mut house = House::in_dir(dir, Path::new("memory/disk/state"));
+    house.start();
+    let id = house.seal("entrance", "slow.mp4", &noise(8, 400_000));
+    let medium = on_a_slow_medium(&house, &id);
+    let asks = house.user("games");
+    let filler = std::cell::OnceCell::new();
+    let (opener, viewer) = (house.user("games"), house.user("games"));
+    let opened = opener.open(&id, &INCIDENT).unwrap();
+    viewer.read(&opened.file, 0, 4096).unwrap();
+    medium.stand_still();
+    let blocked = blocked_read(&viewer, &opened);
+    medium.wait_for_reads(1);
+    // The device that the ledger lies on has no room for what its file system promised.
+    filler.set(memory.fill()).unwrap();
+    let refused = until("the device fails", || (0..50).find_map(|_| asks.describe(&id).err()));
+    assert_eq!(refused.name, "LedgerUnavailable", "{refused:?}");
+    // The medium still stands.
+    assert_eq!(blocked.recv_timeout(PATIENCE).unwrap(), Some(Errno::STALE));
+    assert_eq!(asks.state().0, "closed");
+    assert!(is_cut(&viewer, &opened));
+
+    std::fs::remove_file(filler.get().unwrap()).unwrap();
+    until("it serves again by itself", || (asks.state().0 != "closed").then_some(()));
+    assert_eq!(end_of(&house, &opened), end("access.revoked", "ledger-unavailable", 4096));
+    drop((opened, opener, viewer, asks));
+    drop(medium);
+    house.stop();
+    drop((disk, memory));
 }
 
 /// What the model knows of a session.

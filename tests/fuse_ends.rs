@@ -64,6 +64,49 @@ fn inv9_a_reader_blocked_by_the_disk_gets_the_error_when_its_session_ends_and_no
     assert_eq!(Arc::strong_count(&control), 1);
 }
 
+#[test]
+fn inv3_a_session_that_is_stopped_answers_its_blocked_reader_before_anything_else_is_done() {
+    // What a ledger that cannot be written, or a purge, does first: the account comes later.
+    let bench = Bench::start();
+    let (session, control, descriptor) = bench.serve();
+    as_user(OWNER, || file(&descriptor).read_exact_at(&mut [0; 10], 0).unwrap());
+    control.close_gate(true);
+    std::thread::scope(|scope| {
+        let _open = OpenAtTheEnd(&control);
+        let caught = scope.spawn(|| as_user(OWNER, || errno(file(&descriptor).read_at(&mut [0; 10], 9000))));
+        control.wait_for_reader();
+        bench.mount.stop(&session);
+        assert_eq!(caught.join().unwrap(), Errno::STALE);
+        let usage = bench.mount.usage(&session).unwrap();
+        assert_eq!((usage.bytes_read, usage.ranges.as_slice()), (10, [(0, 10)].as_slice()));
+    });
+    assert!(bench.mount.wait_settled(&session, SOON));
+    assert_eq!(Arc::strong_count(&control), 1, "the content is still in memory");
+    assert_eq!(bench.mount.revoke(&session).unwrap().bytes_read, 10, "a byte was entered after the end");
+}
+
+#[test]
+fn inv9_the_end_of_the_mount_answers_a_blocked_reader() {
+    let bench = Bench::start();
+    let (_, control, descriptor) = bench.serve();
+    control.close_gate(true);
+    std::thread::scope(|scope| {
+        let _open = OpenAtTheEnd(&control);
+        let (done, caught) = std::sync::mpsc::channel();
+        let descriptor = &descriptor;
+        scope.spawn(move || {
+            done.send(as_user(OWNER, || errno(file(descriptor).read_at(&mut [0; 10], 0)))).unwrap();
+        });
+        control.wait_for_reader();
+        // It waits for its threads, one of which the disk holds.
+        let ending = scope.spawn(move || drop(bench));
+        assert_eq!(caught.recv_timeout(SOON).expect("the reader still waits"), Errno::STALE);
+        control.close_gate(false);
+        ending.join().unwrap();
+    });
+    assert_eq!(Arc::strong_count(&control), 1, "the content is still in memory");
+}
+
 /// Lets the readers go when a test fails: else it would wait for them for ever.
 struct OpenAtTheEnd<'a>(&'a Control);
 

@@ -129,6 +129,9 @@ fn greffier_bus_7_has_every_key_where_it_belongs_and_no_other() {
         ("Done", &["review_request"]),
         ("Read", &["read_request"]),
         ("Status", &["status"]),
+        ("RotateKeys", &["rotate_request"]),
+        ("BackupKeys", &["backup_request"]),
+        ("CheckBackup", &["check_backup_request"]),
         ("Scrub", &["scrub_request"]),
         ("Findings", &["scrub_finding"]),
     ] {

@@ -16,6 +16,8 @@ use crate::Outcome;
 pub const CONTROLLER: &str = "sys";
 /// The account that views, seals and reads the ledger here; every Debian has it.
 pub const VIEWER: &str = "games";
+/// Accounts that view here, [`VIEWER`] among them: of one user no more than 16 calls are answered at a time.
+pub const VIEWERS: [&str; 8] = [VIEWER, "man", "lp", "mail", "news", "uucp", "proxy", "www-data"];
 pub const ORIGIN: &str = "bench.example/greffier";
 
 /// An archive and what runs on it. Dropped, it ends both processes.
@@ -51,7 +53,12 @@ impl House {
         }
         let at = dir.display();
         std::fs::write(path("etc/greffier.toml"), CONFIG.replace("@DIR@", &at.to_string()))?;
-        std::fs::write(path("etc/policy.toml"), POLICY.replace("@VIEWER@", VIEWER))?;
+        // The grants come last in it.
+        let others = VIEWERS.iter().filter(|user| **user != VIEWER);
+        let others =
+            others.map(|user| format!("views-{user} = {{ user = \"{user}\", role = \"viewer\" }}\n"));
+        let policy = POLICY.replace("@VIEWER@", VIEWER) + &others.collect::<String>();
+        std::fs::write(path("etc/policy.toml"), policy)?;
         let bus_policy = repo.join("policy/org.greffier.Archive1.conf");
         let bus_config =
             BUS.replace("@DIR@", &at.to_string()).replace("@POLICY@", &bus_policy.display().to_string());

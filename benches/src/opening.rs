@@ -1,7 +1,8 @@
 //! From `Open` to the first byte, with the whole daemon, on the disk.
 
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use greffier::shell::bus::client::{RecordingsProxy, Request, SessionProxy};
@@ -11,16 +12,18 @@ use zbus::wire::Fd;
 
 use crate::Outcome;
 use crate::baseline::PreparedFile;
-use crate::house::House;
+use crate::house::{House, VIEWERS};
 use crate::measure::{Compared, median};
 use crate::place::Places;
 use crate::table::{Goal, Row, Table};
 
 const RUNS: usize = 7;
 const OPENS: usize = 40;
-/// As many as one user may have open.
-const CALLERS: usize = 64;
+/// Callers of each of [`VIEWERS`]: 64 in all.
+const CALLERS_EACH: usize = 8;
 const OPENS_EACH: usize = 4;
+/// How long the first caller waits for the last to have connected.
+const GATHER: Duration = Duration::from_secs(10);
 /// What a commit of one entry writes, about.
 const COMMIT_BYTES: usize = 1536;
 
@@ -64,32 +67,18 @@ pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
         &found,
         Goal::AtMost(2.0),
     ));
-    let found = house.as_viewer(async |bus| {
-        let recordings = RecordingsProxy::new(&bus).await?;
-        let id = seal(&recordings, &media).await?;
-        let (mut many, mut one, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        for run in 0..=RUNS {
-            let mut alone = Vec::new();
-            for _ in 0..OPENS {
-                alone.push(open_and_read(&bus, &recordings, &id).await?);
-            }
-            let caller = || async {
-                let mut took = Vec::new();
-                for _ in 0..OPENS_EACH {
-                    took.push(open_and_read(&bus, &recordings, &id).await?);
-                }
-                Outcome::Ok(took)
-            };
-            let all = try_join_all((0..CALLERS).map(|_| caller())).await?;
-            let (us, them) = (median(all.concat()), median(alone));
-            if run > 0 {
-                many.push(us * 1e3);
-                one.push(them * 1e3);
-                ratios.push(us / them);
-            }
+    let id = house.as_viewer(async |bus| seal(&RecordingsProxy::new(&bus).await?, &media).await)?;
+    let (mut many, mut one, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for run in 0..=RUNS {
+        let alone = house.as_viewer(async |bus| opens(&bus, &id, OPENS).await)?;
+        let (us, them) = (median(many_at_once(&house, &id)?), median(alone));
+        if run > 0 {
+            many.push(us * 1e3);
+            one.push(them * 1e3);
+            ratios.push(us / them);
         }
-        Ok(Compared { ours: median(many), against: median(one), ratio: median(ratios) })
-    })?;
+    }
+    let found = Compared { ours: median(many), against: median(one), ratio: median(ratios) };
     table.add(Row::compared(
         "Open to first byte, median, 64 callers at once",
         "one caller",
@@ -98,6 +87,42 @@ pub fn measure(places: &Places, table: &mut Table) -> Outcome<()> {
         Goal::Shown,
     ));
     house.stop()
+}
+
+/// One caller, opening again and again. How many seconds each took.
+async fn opens(bus: &Connection, id: &str, count: usize) -> Outcome<Vec<f64>> {
+    let recordings = RecordingsProxy::new(bus).await?;
+    let mut took = Vec::new();
+    for _ in 0..count {
+        took.push(open_and_read(bus, &recordings, id).await?);
+    }
+    Ok(took)
+}
+
+/// The same with callers of all viewers at once.
+fn many_at_once(house: &House, id: &str) -> Outcome<Vec<f64>> {
+    let ready = AtomicUsize::new(0);
+    let ready = &ready;
+    let callers = |user| {
+        house.acting_as(user, async move |bus| {
+            ready.fetch_add(1, Ordering::SeqCst);
+            let began = Instant::now();
+            while ready.load(Ordering::SeqCst) < VIEWERS.len() && began.elapsed() < GATHER {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let callers = (0..CALLERS_EACH).map(|_| opens(&bus, id, OPENS_EACH));
+            Ok(try_join_all(callers).await?.concat())
+        })
+    };
+    std::thread::scope(|scope| {
+        // Threads of root's, each of which becomes one viewer's.
+        let threads: Vec<_> = VIEWERS.iter().map(|user| scope.spawn(move || callers(user))).collect();
+        let mut took = Vec::new();
+        for thread in threads {
+            took.extend(thread.join().map_err(|_| "a caller panicked")??);
+        }
+        Ok(took)
+    })
 }
 
 /// Opens, reads the first bytes, closes. How many seconds until the first byte was there.

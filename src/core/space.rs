@@ -115,10 +115,17 @@ pub fn refills(room: &Room, missing_bytes: u64, bounds: &Bounds) -> bool {
     !room.reserve_whole && room.free_bytes >= needed.saturating_add(missing_bytes)
 }
 
-/// Whether a file of `bytes` may be sealed: afterwards the bound for sealing is still free.
+/// Whether a file of `bytes` may be sealed: afterwards, and after the seals under way, which will still take
+/// `promised_bytes`, the bound for sealing is still free.
 #[must_use]
-pub fn admits(level: Level, room: &Room, bytes: u64, bounds: &Bounds) -> bool {
-    level < Level::Tight && room.free_bytes >= bounds.seal_bytes.saturating_add(bytes)
+pub fn admits(level: Level, free_bytes: u64, promised_bytes: u64, bytes: u64, bounds: &Bounds) -> bool {
+    level < Level::Tight && fits(free_bytes, promised_bytes, bytes, bounds)
+}
+
+/// Whether a file of `bytes` leaves the bound for sealing free, after all that is promised.
+#[must_use]
+pub fn fits(free_bytes: u64, promised_bytes: u64, bytes: u64, bounds: &Bounds) -> bool {
+    free_bytes.saturating_sub(promised_bytes) >= bounds.seal_bytes.saturating_add(bytes)
 }
 
 #[cfg(test)]
@@ -172,10 +179,17 @@ mod tests {
 
     #[test]
     fn a_file_is_sealed_only_if_the_bound_stays_free_after_it() {
-        assert!(admits(Level::Low, &room(1700), 100, &BOUNDS));
-        assert!(!admits(Level::Low, &room(1700), 101, &BOUNDS));
-        assert!(!admits(Level::Tight, &room(9999), 1, &BOUNDS));
-        assert!(!admits(Level::Ample, &room(u64::MAX - 1), u64::MAX, &BOUNDS));
+        assert!(admits(Level::Low, 1700, 0, 100, &BOUNDS));
+        assert!(!admits(Level::Low, 1700, 0, 101, &BOUNDS));
+        assert!(!admits(Level::Tight, 9999, 0, 1, &BOUNDS));
+        assert!(!admits(Level::Ample, u64::MAX - 1, 0, u64::MAX, &BOUNDS));
+    }
+
+    #[test]
+    fn what_is_promised_to_seals_under_way_is_not_free() {
+        assert!(admits(Level::Low, 1800, 100, 100, &BOUNDS));
+        assert!(!admits(Level::Low, 1800, 101, 100, &BOUNDS));
+        assert!(!admits(Level::Ample, 1800, u64::MAX, 0, &BOUNDS));
     }
 
     proptest! {

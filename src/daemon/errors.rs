@@ -15,20 +15,6 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Whether an error says, itself or by its cause, that the process or the machine has no descriptor or memory left: that
-/// passes, and damages nothing.
-pub fn is_exhausted(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        if code.is_some_and(|code| [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(&code)) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,12 +28,5 @@ mod tests {
         let cause = || std::io::Error::other("no such file");
         assert_eq!(chain(&Says("not opened", cause())), "not opened: no such file");
         assert_eq!(chain(&Says("not opened: no such file", cause())), "not opened: no such file");
-    }
-
-    #[test]
-    fn want_of_descriptors_is_no_damage() {
-        let says = |code| Says("not opened", std::io::Error::from_raw_os_error(code));
-        assert!(is_exhausted(&says(libc::EMFILE)) && is_exhausted(&says(libc::ENOMEM)));
-        assert!(!is_exhausted(&says(libc::EIO)) && !is_exhausted(&says(libc::ENOENT)));
     }
 }

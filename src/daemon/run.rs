@@ -115,8 +115,7 @@ const LOG_KEY: SlotId = [0; 16];
 /// Runs the daemon with the configuration at `path` until it is told to stop.
 pub fn run(path: &Path, environment: &Environment) -> Result<(), Fatal> {
     let config = Config::load(path)?;
-    // No core dump and no other process shall see the keys.
-    let _best_effort = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    hide_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let state_dir = StateDir::open(&config.state_dir)?;
     let mut started = runtime.block_on(start(config, &state_dir, environment))?;
@@ -126,6 +125,14 @@ pub fn run(path: &Path, environment: &Environment) -> Result<(), Fatal> {
     runtime.shutdown_timeout(STOP_WAITS);
     drop(state_dir);
     ended
+}
+
+/// No core dump and no other process shall see the keys: not even one with this uid, nor what the kernel hands to a program
+/// that collects dumps. The limit is for the programs that it starts: `systemd-creds` holds the master key for a moment.
+fn hide_memory() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+    let _best_effort = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _best_effort = setrlimit(Resource::Core, Rlimit { current: Some(0), ..getrlimit(Resource::Core) });
 }
 
 /// The running daemon.

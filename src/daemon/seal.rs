@@ -14,6 +14,7 @@ use super::errors::chain;
 use super::ledger::{Desk, Proposal};
 use super::person::{Person, allowed, decide_for};
 use super::service::Service;
+use super::space::Promise;
 use crate::core::access::Recorded;
 use crate::core::event::{Because, Detail, Draft, Event, Outcome, Sealed, SpoolFile, Subject};
 use crate::core::format::header::Header;
@@ -113,15 +114,22 @@ impl Read for FromStart<'_> {
     }
 }
 
-/// The same until the service stops: then reading fails, and what was made of it is taken back.
-struct UntilStopped<'a>(FromStart<'a>, &'a Service);
+/// The same until the service stops: then reading fails, and what was made of it is taken back. The room that was promised
+/// is used up meanwhile.
+struct UntilStopped<'a, 'p> {
+    file: FromStart<'a>,
+    service: &'a Service,
+    room: &'a mut Promise<'p>,
+}
 
-impl Read for UntilStopped<'_> {
+impl Read for UntilStopped<'_, '_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if *self.1.stopping.borrow() {
+        if *self.service.stopping.borrow() {
             return Err(io::Error::other("the service is stopping"));
         }
-        self.0.read(buf)
+        let read = self.file.read(buf)?;
+        self.room.read_up_to(self.file.1);
+        Ok(read)
     }
 }
 
@@ -183,9 +191,8 @@ impl Service {
         unchanged: impl FnOnce() -> io::Result<bool>,
     ) -> Result<Linked, SealError> {
         let bytes = incoming.file.metadata().map_err(SealError::store)?.len();
-        if !self.has_room_for(bytes).map_err(SealError::store)? {
-            return Err(SealError::Space);
-        }
+        // Held until the object stands or is taken back: what is sealed meanwhile is admitted beside it.
+        let mut room = self.room_for(bytes).map_err(SealError::store)?.ok_or(SealError::Space)?;
         let policy = self.policy_in_force();
         let source = policy.source(&incoming.source).ok_or(SealError::UnknownSource)?.clone();
         let class = policy.class(&source.class).ok_or(SealError::UnknownSource)?;
@@ -221,9 +228,9 @@ impl Service {
             .and_then(|()| {
                 let sealer = ChunkSealer::new(&secret, Header { id });
                 will_read_through(incoming.file);
-                let sealed =
-                    self.store.seal(UntilStopped(FromStart(incoming.file, 0), self), sealer, |_, _| trailer);
-                sealed.map_err(SealError::store)
+                let file = FromStart(incoming.file, 0);
+                let source = UntilStopped { file, service: self, room: &mut room };
+                self.store.seal(source, sealer, |_, _| trailer).map_err(SealError::store)
             })
             .map_err(|error| if *self.stopping.borrow() { SealError::Stopping } else { error })
             .and_then(|staged| if *self.stopping.borrow() { Err(SealError::Stopping) } else { Ok(staged) })

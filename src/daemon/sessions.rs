@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use super::errors::{chain, is_exhausted};
+use super::errors::chain;
 use super::ledger::{Availability, Proposal};
 use super::person::{Person, allowed, decide_for, unknown};
 use super::reauth::About;
@@ -330,6 +330,10 @@ impl Service {
                 FuseEvent::LastRelease(id) => self.end_soon(id, End::Released),
                 FuseEvent::Expired(id) => self.end_soon(id, End::Expired),
                 FuseEvent::OverLimit(id) => self.end_soon(id, End::LimitReached),
+                FuseEvent::Failed(id) => {
+                    log::error!("what serves session {id} failed inside the program; the session ends");
+                    self.end_soon(id, End::Failed);
+                }
                 FuseEvent::ForeignAccess { session, uid, pid, executable } => {
                     let exe = executable.map(|path| path.to_string_lossy().into_owned());
                     // It may have ended since; the attempt is an entry all the same.
@@ -340,7 +344,7 @@ impl Service {
                     let one = async move { service.record_foreign(session, subject, who).await };
                     recording.insert(session, tokio::spawn(after(before, one)));
                 }
-                FuseEvent::DamagedRead { session, offset, error } if damages_nothing(&error) => {
+                FuseEvent::DamagedRead { session, offset, error } if fuse::damages_nothing(&error) => {
                     let error = chain(&error);
                     log::error!("session {session} could not read at offset {offset}: {error}");
                 }
@@ -399,11 +403,6 @@ async fn after(before: Option<JoinHandle<()>>, one: impl Future<Output = ()>) {
         let _ended = before.await;
     }
     one.await;
-}
-
-/// Whether a read failed for want of memory or descriptors, or by a fault of the program: the recording is as it was.
-fn damages_nothing(error: &std::io::Error) -> bool {
-    is_exhausted(error) || error.get_ref().is_some_and(|inner| inner.is::<fuse::ProgramFault>())
 }
 
 fn asked_for_session() -> Event {

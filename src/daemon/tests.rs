@@ -4,6 +4,7 @@ mod faults;
 mod keys;
 mod leftovers;
 mod scrub;
+mod space;
 mod upkeep;
 mod upkeep_support;
 
@@ -17,9 +18,10 @@ use super::ingest::{self, Next};
 use super::ledger::Proposal;
 use super::person::Person;
 use super::run::{Assembled, Environment, assemble};
-use super::seal::Incoming;
+use super::seal::{Incoming, SealError};
 use super::service::Service;
 use super::sessions::{End, Live};
+use crate::core::access::Recorded;
 use crate::core::event::{Detail, Draft, Event, HoldKind, PurgePlanned, Sealed, Subject, Who};
 use crate::core::format::slot::SlotKind;
 use crate::core::ids::{Digest, Kind, RecordingId, SessionId, SourceId};
@@ -76,6 +78,22 @@ fn stranger() -> Person {
     person(65_534, "nobody")
 }
 
+fn admin() -> Person {
+    person(4, "sync")
+}
+/// The names in a folder, in order.
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+/// The master key in its file.
+fn key(dir: &Path) -> MasterKey {
+    MasterKey::read_from(&mut File::open(dir.join("key")).unwrap()).unwrap()
+}
+
 fn set_up(dir: &Path) -> (Config, StateDir) {
     let origin = "test.example/greffier";
     let path = |name: &str| dir.join(name).display().to_string();
@@ -126,6 +144,11 @@ fn with_archive_of<F: Future<Output = ()>>(
 }
 
 async fn seal(service: &Arc<Service>, dir: &Path) -> RecordingId {
+    try_to_seal(service, dir, true).await.unwrap()
+}
+
+/// The same where it may fail; `unchanged` is what is said of the file once it is read.
+async fn try_to_seal(service: &Arc<Service>, dir: &Path, unchanged: bool) -> Result<RecordingId, SealError> {
     std::fs::write(dir.join("a.mp4"), b"moving pictures").unwrap();
     let (service, path) = (service.clone(), dir.join("a.mp4"));
     let sealing = tokio::task::spawn_blocking(move || {
@@ -143,7 +166,7 @@ async fn seal(service: &Arc<Service>, dir: &Path) -> RecordingId {
             by: None,
             detail: Detail::default(),
         };
-        service.seal_blocking(incoming, || Ok(true)).unwrap().into_value()
+        service.seal_blocking(incoming, || Ok(unchanged)).map(Recorded::into_value)
     });
     sealing.await.unwrap()
 }

@@ -217,6 +217,12 @@ impl House {
         until("the killed daemon is gone", || daemon.try_wait().unwrap());
     }
 
+    /// Waits until the daemon, sent a signal that it does not survive, is gone; how it ended.
+    pub fn perished(&mut self) -> std::process::ExitStatus {
+        let mut daemon = self.daemon.take().expect("it runs");
+        until("the daemon is gone", || daemon.try_wait().unwrap())
+    }
+
     /// Sends a signal to the running daemon.
     pub fn signal(&self, which: rustix::process::Signal) {
         signal(self.daemon.as_ref().expect("it runs"), which);

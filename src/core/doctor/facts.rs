@@ -113,6 +113,9 @@ pub struct KeyFacts {
     pub damaged: Option<u64>,
     /// The master key.
     pub master: Option<Secret>,
+    /// Files that a change of the master key makes and removes again, by path. `None`: not looked at, as while the service,
+    /// which may be changing it, runs.
+    pub left_by_rotation: Option<Vec<String>>,
 }
 
 /// The ledger and what tells of it.

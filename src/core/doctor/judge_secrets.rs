@@ -37,6 +37,14 @@ fn judge_keys(facts: &Facts, found: &mut Found) {
         let next = "restore keys/ from a backup made before; the next start wipes what is left of them";
         found.add("key-damaged", &dir, what, next);
     }
+    for left in keys.left_by_rotation.iter().flatten() {
+        found.add(
+            "rotation-unfinished",
+            left.as_str(),
+            "a change of the master key left it: what it holds may open with a key that was to be forgotten",
+            "start the service: it ends the change, or takes it back, and removes this; where it stays the journal says why",
+        );
+    }
     match &keys.master {
         Some(Secret::Credential { name, file: None }) => found.add(
             "credential-missing",

@@ -70,6 +70,7 @@ pub const CODES: &[(&str, Severity)] = &[
     ("key-copy-missing", Severity::Must),
     ("key-copy-bad", Severity::Should),
     ("key-damaged", Severity::Must),
+    ("rotation-unfinished", Severity::Should),
     ("key-plain", Severity::Note),
     ("key-exposed", Severity::Must),
     ("credential-missing", Severity::Must),

@@ -30,6 +30,7 @@ fn sound() -> Facts {
             generation: Some(1),
             half: Some(0),
             damaged: Some(0),
+            left_by_rotation: Some(Vec::new()),
             master: Some(Secret::Credential {
                 name: "greffier.master".into(),
                 file: Some("/etc/credstore.encrypted/greffier.master".into()),
@@ -70,7 +71,7 @@ fn sound() -> Facts {
 type Spoil = fn(&mut Facts);
 
 /// Each way to be wrong, and the code that it must give, alone.
-const CASES: [(&str, Spoil); 48] = [
+const CASES: [(&str, Spoil); 49] = [
     ("not-initialised", |facts| facts.places.unusable = Some(("not-initialised", "no state".into()))),
     ("format-newer", |facts| facts.places.unusable = Some(("format-newer", "format 2".into()))),
     ("state-unusable", |facts| facts.places.unusable = Some(("state-unusable", "why".into()))),
@@ -93,6 +94,9 @@ const CASES: [(&str, Spoil); 48] = [
     ("key-copy-bad", |facts| facts.keys.half = Some(1)),
     ("key-damaged", |facts| facts.keys.damaged = Some(1)),
     ("key-damaged", |facts| facts.keys.generation = None),
+    ("rotation-unfinished", |facts| {
+        facts.keys.left_by_rotation = Some(vec!["/var/lib/greffier/keys/2.a.new".into()]);
+    }),
     ("key-plain", |facts| facts.keys.master = Some(Secret::Plain { path: "/k".into(), mode: Some(0o600) })),
     ("credential-missing", |facts| facts.keys.master = Some(Secret::Plain { path: "/k".into(), mode: None })),
     ("credential-missing", |facts| {

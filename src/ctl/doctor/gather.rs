@@ -9,12 +9,11 @@ use super::Places;
 use super::system::is_encrypted;
 use crate::core::doctor::{KeyFacts, Node, NodeKind, PlaceFacts, Role, Secret};
 use crate::core::format::slot::{SLOT_BYTES, SlotBytes};
+use crate::shell::disk::master_place::{MasterPlace, Which};
 use crate::shell::disk::object::ObjectStore;
 use crate::shell::disk::slots::KeySlots;
 use crate::shell::disk::statedir::{magic_of, medium_of};
 
-/// Where systemd looks for encrypted credentials.
-const CREDENTIALS: &str = "/etc/credstore.encrypted";
 /// Folders of the spool that are looked at.
 const MAX_SOURCES: usize = 4096;
 /// Read at once from each copy of a key file.
@@ -89,23 +88,17 @@ fn spool(path: &Path) -> Option<(String, bool)> {
     Some((path.display().to_string(), safe))
 }
 
-/// The key files. `quiet`: nobody writes them, so their slots can be compared.
+/// The key files. `quiet`: nobody writes them, so their slots can be compared, and nobody is changing the master key.
 pub fn keys(places: &Places, quiet: bool) -> KeyFacts {
     let dir = places.state_dir.join("keys");
     let generation = KeySlots::in_force(&dir).ok().flatten();
-    let master = match (&places.key.insecure_key_file, &places.key.credential) {
-        (Some(path), _) => {
-            let mode = fs::metadata(path).ok().map(|meta| meta.mode() & 0o7777);
-            Some(Secret::Plain { path: path.display().to_string(), mode })
-        }
-        (None, Some(name)) => {
-            let file = Path::new(CREDENTIALS).join(name);
-            let file = file.exists().then(|| file.display().to_string());
-            Some(Secret::Credential { name: name.clone(), file })
-        }
-        (None, None) => None,
+    let place = match (&places.key.insecure_key_file, &places.key.credential) {
+        (Some(path), _) => Some(MasterPlace::PlainFile(path.clone())),
+        (None, name) => name.as_deref().map(MasterPlace::credential),
     };
-    let mut facts = KeyFacts { generation, master, ..KeyFacts::default() };
+    let left_by_rotation = quiet.then(|| left_by_rotation(place.as_ref(), &dir));
+    let master = place.map(secret);
+    let mut facts = KeyFacts { generation, master, left_by_rotation, ..KeyFacts::default() };
     let Some(generation) = generation else { return facts };
     let paths = ["a", "b"].map(|copy| dir.join(format!("{generation}.{copy}")));
     let missing = paths.iter().filter(|path| File::open(path).is_err());
@@ -117,6 +110,26 @@ pub fn keys(places: &Places, quiet: bool) -> KeyFacts {
         }
     }
     facts
+}
+
+fn secret(place: MasterPlace) -> Secret {
+    let path = place.path(Which::Usual);
+    let shown = path.display().to_string();
+    match place {
+        MasterPlace::PlainFile(_) => {
+            Secret::Plain { path: shown, mode: fs::metadata(path).ok().map(|meta| meta.mode() & 0o7777) }
+        }
+        MasterPlace::Credential { name, .. } => {
+            Secret::Credential { name, file: path.exists().then_some(shown) }
+        }
+    }
+}
+
+/// Files of a change of the master key: beside the key files in force, and beside the master key.
+fn left_by_rotation(master: Option<&MasterPlace>, keys_dir: &Path) -> Vec<String> {
+    let next = master.filter(|place| place.exists(Which::Next)).map(|place| place.path(Which::Next));
+    let files = KeySlots::leftovers(keys_dir).unwrap_or_default();
+    files.into_iter().chain(next).map(|path| path.display().to_string()).collect()
 }
 
 /// Slots that are sound in one copy only, and in none. Without the master key: by their check sums.
@@ -151,6 +164,26 @@ fn compare(a: &Path, b: &Path) -> std::io::Result<(u64, u64)> {
 mod tests {
     use super::*;
     use crate::core::format::slot::{Slot, SlotKind, WRAPPED_BYTES};
+
+    #[test]
+    fn what_a_change_of_the_master_key_left_is_found_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = MasterPlace::PlainFile(dir.path().join("key"));
+        let left = || {
+            let paths = left_by_rotation(Some(&place), dir.path());
+            paths.iter().map(|path| path.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(left(), Vec::<String>::new(), "no key file at all is another finding");
+        let write =
+            |names: &[&str]| names.iter().for_each(|name| fs::write(dir.path().join(name), "").unwrap());
+        write(&["1.a", "1.b", "key", "index"]);
+        assert_eq!(left(), Vec::<String>::new());
+        // Before its name makes the new generation count, and after.
+        write(&["2.a.new", "2.b", "key.next"]);
+        assert_eq!(left(), ["2.a.new", "2.b", "key.next"]);
+        fs::rename(dir.path().join("2.a.new"), dir.path().join("2.a")).unwrap();
+        assert_eq!(left(), ["1.a", "1.b", "key.next"]);
+    }
 
     #[test]
     fn slots_of_two_copies_are_compared_to_the_end_of_the_longer() {

@@ -48,7 +48,7 @@ pub enum End {
     Expired,
     /// The service stops.
     ServiceStopped,
-    /// It could not begin.
+    /// It could not begin, or what served it failed inside the program.
     Failed,
     /// The recording is destroyed.
     Purged,

@@ -42,8 +42,10 @@ entrance = { kind = "footage", zone = "entrance", purposes = ["security"], class
 door = { kind = "footage", zone = "entrance", purposes = ["security"], class = "moment" }
 [roles]
 all = { verbs = ["search", "view", "seal", "hold", "lift", "purge"] }
+runs = { verbs = ["administer"] }
 [grants]
 does = { user = "games", role = "all" }
+keeps = { user = "sync", role = "runs" }
 "#;
 const SOURCES: [&str; 2] = ["entrance", "door"];
 /// Not recorded: sled's own files, which the seam does not see.
@@ -289,6 +291,11 @@ impl<'a> Days<'a> {
         let due = due.map(|(id, _)| *id).collect();
         self.told.purges.push((self.faults.mark(), due));
         let _may_fail = self.life.block(self.service().run_for(games()));
+        self.learn();
+    }
+    /// The master key is changed.
+    fn rotate(&mut self) {
+        let _may_fail = self.life.block(self.service().rotate_keys_for(admin(), None));
         self.learn();
     }
     fn rekey(&mut self) {

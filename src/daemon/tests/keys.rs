@@ -14,25 +14,8 @@ administrator = { verbs = ["administer"] }
 runs = { user = "sync", role = "administrator" }
 "#;
 
-fn admin() -> Person {
-    person(4, "sync")
-}
-
 fn administered(config: &mut Config) {
     std::fs::write(&config.policy, POLICY.replace("[grants]\n", &ADMINISTERED[1..])).unwrap();
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(dir)
-        .unwrap()
-        .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
-fn key(dir: &Path) -> MasterKey {
-    MasterKey::read_from(&mut File::open(dir.join("key")).unwrap()).unwrap()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::*;
-use crate::core::event::{Record, StoreDamaged};
+use crate::core::event::{Outcome, Record, StoreDamaged};
 use crate::core::policy::RefusedMany;
 use crate::daemon::health::Part;
 use crate::daemon::recover::remove_sealed_leftovers;
@@ -156,5 +156,31 @@ fn what_the_mount_tells_is_recorded_in_order_and_want_of_memory_is_no_damage() {
         };
         assert_eq!(archive.records().iter().filter_map(said).collect::<Vec<_>>(), [4]);
         assert!(archive.state().await.damaged().contains_key(&id));
+    });
+}
+
+#[test]
+fn inv9_a_session_whose_server_failed_inside_the_program_ends_with_an_entry_that_says_so() {
+    with_archive(async |archive, id| {
+        let request = OpenRequest { reason: "incident".into(), ..OpenRequest::default() };
+        let opening = archive.service.open_recording(ready(Ok(games())), id.to_string(), request);
+        let opened = opening.await.unwrap();
+        let (tell, events) = tokio::sync::mpsc::unbounded_channel();
+        tell.send(FuseEvent::Failed(opened.session)).unwrap();
+        drop(tell);
+        archive.service.clone().follow_mount(events).await;
+        for _ in 0..400 {
+            if archive.count("access.closed") > 0 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let records = archive.records();
+        let end = records.iter().find(|record| record.event.name() == "access.closed");
+        let end = end.expect("no end was recorded");
+        let Event::AccessClosed(usage) = &end.event else { panic!("{end:?}") };
+        assert_eq!((usage.why.as_str(), end.outcome), ("failed", Outcome::Failed));
+        assert!(archive.state().await.sessions().is_empty());
+        archive.verify();
     });
 }

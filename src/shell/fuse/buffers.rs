@@ -1,17 +1,19 @@
 //! The buffers that plaintext passes through on its way to the kernel.
 //!
 //! Owns their number and their wiping. Must never grow with the number of reads: one buffer for each thread that
-//! ever read at the same time, and one for each session that reads ahead (`ahead`).
+//! ever read at the same time, and those that [`super::ahead`] bounds.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroize as _;
 
+use super::ahead::MOST_PARTS;
+
 /// The largest READ the kernel sends: what `max_write` promises in the handshake.
 pub const MAX_READ_BYTES: u32 = 1024 * 1024;
 
 /// Most that wait for their next read: as many as read at the same time, or ahead, while no disk stands still.
-const MOST_IDLE: usize = 20;
+const MOST_IDLE: usize = MOST_PARTS + 4;
 
 /// Buffers waiting for their next read. They still hold plaintext until [`Buffers::wipe`] or the end.
 #[derive(Default)]

@@ -119,7 +119,7 @@ fn answer(shared: &Shared, mut reading: Reading, Read { offset, size_bytes }: Re
         Err(error) => {
             buffer.wipe();
             let session = reading.served().session;
-            if reading.served().is_first_damage() {
+            if reading.served().is_first_failure(&error) {
                 (shared.events)(FuseEvent::DamagedRead { session, offset, error });
             }
             drop(buffer);
@@ -145,7 +145,7 @@ fn answer(shared: &Shared, mut reading: Reading, Read { offset, size_bytes }: Re
         }
     };
     // Said before the reply: the next READ may come before this thread goes on.
-    let more = ahead::plan(&reading, offset, length, wanted);
+    let more = ahead::plan(shared, &reading, offset, length, wanted);
     reply.data(buffer.filled(length));
     drop(buffer);
     reading.written();

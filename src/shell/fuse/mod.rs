@@ -8,6 +8,7 @@
 mod ahead;
 mod buffers;
 mod detached;
+mod failure;
 mod filesystem;
 mod helpers;
 mod meter;
@@ -34,6 +35,7 @@ use crate::core::ids::SessionId;
 use crate::core::policy::Permit;
 use crate::core::time::{Moment, Timestamp};
 
+pub use failure::{ProgramFault, damages_nothing};
 pub use meter::Meter;
 pub use ranges::MAX_RANGES;
 pub use served::MAX_EXECUTABLES;
@@ -92,11 +94,6 @@ pub struct Usage {
     pub settled: bool,
 }
 
-/// Reading failed inside the program, whatever the disk holds.
-#[derive(Debug, thiserror::Error)]
-#[error("reading the recording failed inside the program")]
-pub struct ProgramFault;
-
 /// What the mount tells the daemon.
 #[derive(Debug)]
 pub enum FuseEvent {
@@ -117,7 +114,10 @@ pub enum FuseEvent {
         /// What that thread was running.
         executable: Option<PathBuf>,
     },
-    /// The recording could not be read; told once for each session.
+    /// What serves a session ended by a fault of the program; its reader gets no more.
+    Failed(SessionId),
+    /// The recording could not be read; told once for each session, and once more if it was for want of memory or
+    /// descriptors or by a fault of the program ([`damages_nothing`]).
     DamagedRead {
         /// The session.
         session: SessionId,

@@ -15,6 +15,7 @@ use crate::core::ids::SessionId;
 use crate::core::time::{Moment, Timestamp};
 
 use super::ahead::Ahead;
+use super::failure::Told;
 use super::meter::Meter;
 use super::ranges::Ranges;
 use super::{Plaintext, Serving, Usage};
@@ -91,7 +92,7 @@ struct State {
     last_read: u64,
     open_files: u64,
     expired_seen: bool,
-    damage_seen: bool,
+    told: Told,
     known_readers: VecDeque<u32>,
     foreign_uids: Vec<u32>,
     ranges: Ranges,
@@ -121,7 +122,7 @@ impl Served {
                 last_read: 0,
                 open_files: 0,
                 expired_seen: false,
-                damage_seen: false,
+                told: Told::default(),
                 known_readers: VecDeque::new(),
                 foreign_uids: Vec::new(),
                 ranges: Ranges::default(),
@@ -216,9 +217,9 @@ impl Served {
         }
     }
 
-    /// Whether this is the first damaged read: one report for each session is enough.
-    pub fn is_first_damage(&self) -> bool {
-        !std::mem::replace(&mut self.lock().damage_seen, true)
+    /// Whether a failed read is to be told: one report of each sort is enough.
+    pub fn is_first_failure(&self, error: &std::io::Error) -> bool {
+        self.lock().told.is_first(error)
     }
 
     /// Counts one more open file.

@@ -21,7 +21,7 @@ use crate::shell::disk::fault::tests::{StandIn, stand_in};
 /// Cuts in one history.
 const PER_HISTORY: u64 = 250;
 /// What happens in it, each at least twice.
-const STEPS: [&str; 13] = [
+const STEPS: [&str; 14] = [
     "spool",
     "spool-door",
     "bus",
@@ -34,6 +34,7 @@ const STEPS: [&str; 13] = [
     "purge",
     "say",
     "rekey",
+    "rotate",
     "policy",
 ];
 
@@ -73,6 +74,7 @@ fn record_history(seed: u64) -> History {
         "spool-door",
         "open",
         "rekey",
+        "rotate",
     ]);
     let mut days = Days::begin(dir, &faults, &mut told).unwrap();
     let mut holds = Vec::new();
@@ -98,6 +100,7 @@ fn record_history(seed: u64) -> History {
             ("say", _) => days.say(70).unwrap(),
             ("roll-over", _) => days.roll_over(1),
             ("rekey", _) => days.rekey(),
+            ("rotate", _) => days.rotate(),
             ("policy", _) => days.policy(),
             ("expire", _) => days.expire(),
             ("restart", _) => {

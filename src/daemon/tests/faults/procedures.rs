@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use super::told::END;
 use super::*;
+use crate::core::event::KeyRotation;
 use crate::shell::disk::fault::tests::image::Choice;
+use crate::shell::disk::master_place::Which as Key;
 
 const FAILS: [Mode; 5] = [Mode::Refused, Mode::Full, Mode::Short, Mode::DoneButFailed, Mode::Lost];
 const DIES: [Mode; 3] = [Mode::DiesBefore, Mode::DiesWithin, Mode::DiesAfter];
@@ -44,7 +46,7 @@ fn some_recording(days: &Days<'_>, source: &str) -> RecordingId {
     free.map(|(id, _)| *id).unwrap()
 }
 
-const PROCEDURES: [Procedure; 10] = [
+const PROCEDURES: [Procedure; 12] = [
     Procedure {
         name: "seal-spool",
         house: House::Furnished,
@@ -171,7 +173,26 @@ const PROCEDURES: [Procedure; 10] = [
         run: |days| days.rekey(),
         meets: &[(Op::Sync, "keys/1.a"), (Op::TailSync, "ledger/tail"), (Op::Rename, "ledger/checkpoints/")],
     },
-    // A start is tried as a procedure of its own: see `start`.
+    Procedure {
+        name: "master-key",
+        house: House::Furnished,
+        before: nothing,
+        run: |days| days.rotate(),
+        meets: &[
+            (Op::TailSync, "ledger/tail"),
+            (Op::Link, "key.next"),
+            (Op::Write, "keys/2.a.new"),
+            (Op::Sync, "keys/2.b.new"),
+            (Op::Rename, "keys/2.b"),
+            (Op::Rename, "keys/2.a"),
+            (Op::SyncDir, "state/keys"),
+            (Op::Write, "keys/1.a"),
+            (Op::Remove, "keys/1.b"),
+            (Op::Remove, "key"),
+            (Op::Remove, "key.next"),
+        ],
+    },
+    // A start is tried as a procedure of its own: see `case`.
     Procedure {
         name: "start",
         house: House::Furnished,
@@ -193,6 +214,28 @@ const PROCEDURES: [Procedure; 10] = [
         },
         run: nothing,
         meets: &[(Op::Remove, "objects/"), (Op::Write, "keys/1.b"), (Op::TailSync, "ledger/tail")],
+    },
+    Procedure {
+        name: "start-master-key",
+        house: House::Furnished,
+        before: |days| {
+            // What a crash leaves between the name of the new generation and the end of the old one.
+            let (service, rotation) = (days.service(), KeyRotation { from: 1, to: 2 });
+            let draft = Draft::fact(Event::KeyRotationOrdered(rotation)).with_detail(Detail::by(admin().who));
+            let ordered = service.ledger.record(move |_| Ok(Proposal::new(draft, ())));
+            let _ordered = days.life.block(ordered).unwrap();
+            let new = || MasterKey::from_bytes(&[9; 32]);
+            service.master_place.create(Key::Next, &new()).unwrap();
+            service.slots.rewrap(new()).unwrap();
+        },
+        run: nothing,
+        meets: &[
+            (Op::Remove, "keys/1.a"),
+            (Op::Remove, "keys/1.b"),
+            (Op::Remove, "key"),
+            (Op::Link, "key"),
+            (Op::Remove, "key.next"),
+        ],
     },
 ];
 
@@ -266,7 +309,7 @@ fn case(procedure: &Procedure, which: Which, mode: Mode) -> Option<(Op, PathBuf)
     let mut days = Days::begin(dir, &faults, &mut told).unwrap_or_else(|error| panic!("{error}"));
     (procedure.before)(&mut days);
     let mut met = None;
-    if procedure.name == "start" {
+    if procedure.name.starts_with("start") {
         days.end();
         faults.clear();
         plan(&faults, which, mode);
@@ -302,7 +345,7 @@ fn case(procedure: &Procedure, which: Which, mode: Mode) -> Option<(Op, PathBuf)
 
 fn every_call(procedure: &Procedure) {
     let seed = setting("GREFFIER_SEED").unwrap_or(0);
-    let all = setting("GREFFIER_SOAK").is_some() || setting("GREFFIER_PROCEDURE").is_some();
+    let all = setting("GREFFIER_SOAK").is_some() || alone().is_some();
     println!("GREFFIER_SEED={seed}: every call of {} in {} ways", procedure.name, if all { 8 } else { 1 });
     let (next, ended) = (AtomicU64::new(1), AtomicBool::new(false));
     let work = || {
@@ -342,7 +385,7 @@ fn every_call(procedure: &Procedure) {
 }
 
 fn procedure(name: &str) -> &'static Procedure {
-    static ALL: [Procedure; 10] = PROCEDURES;
+    static ALL: [Procedure; 12] = PROCEDURES;
     ALL.iter().find(|procedure| procedure.name == name).unwrap()
 }
 
@@ -352,10 +395,14 @@ fn found(name: &str, (op, path, nth): (Op, &'static str, u64), mode: Mode) {
     assert!(met.is_some(), "{op:?} of {path} was not met in {name}");
 }
 
-fn named(name: &str) {
+/// The one procedure to try, when not all are.
+fn alone() -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "a test is an edge")]
-    let alone = std::env::var("GREFFIER_PROCEDURE").ok();
-    if alone.is_none_or(|alone| alone == name) {
+    std::env::var("GREFFIER_PROCEDURE").ok()
+}
+
+fn named(name: &str) {
+    if alone().is_none_or(|alone| alone == name) {
         every_call(procedure(name));
     }
 }
@@ -412,6 +459,14 @@ fn inv7_every_call_of_destroying_details_may_fail() {
 #[test]
 fn inv4_every_call_of_changing_the_epoch_key_may_fail() {
     named("epoch-key");
+}
+#[test]
+fn inv7_every_call_of_changing_the_master_key_may_fail() {
+    named("master-key");
+}
+#[test]
+fn inv7_every_call_of_a_start_that_ends_a_change_of_the_master_key_may_fail() {
+    named("start-master-key");
 }
 #[test]
 fn inv4_inv6_inv7_every_call_of_a_start_after_a_crash_may_fail() {

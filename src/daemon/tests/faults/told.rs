@@ -49,6 +49,8 @@ struct Said {
     purged: BTreeSet<RecordingId>,
     holds: BTreeMap<HoldId, RecordingId>,
     granted: BTreeSet<SessionId>,
+    /// Changes of the master key: ordered, done, failed.
+    rotations: [u64; 3],
     damaged: Vec<String>,
 }
 
@@ -72,6 +74,9 @@ impl Said {
                     said.holds.remove(&lifted.hold);
                 }
                 (Event::AccessOpened(_), Outcome::Granted) => drop(said.granted.insert(session.unwrap())),
+                (Event::KeyRotationOrdered(_), Outcome::Done) => said.rotations[0] += 1,
+                (Event::KeyRotated(_), _) => said.rotations[1] += 1,
+                (Event::KeyRotationFailed(_), _) => said.rotations[2] += 1,
                 (Event::StoreDamaged(damaged), _) => said.damaged.push(format!("{id:?}: {damaged:?}")),
                 _ => {}
             }
@@ -213,6 +218,7 @@ impl Told {
             let sha256 = state.recording(id).unwrap().sha256;
             assert_eq!(read_sealed(service, *id).as_ref(), self.contents.get(&sha256), "inv6: {id}");
         }
+        check_master_key(&said, life, dir);
         // Invariant 12: holds stand.
         let lifting = |hold: &HoldId| self.lifts.iter().any(|(at, lifted)| lifted == hold && *at < cut);
         for (hold, id) in owed.holds.iter().filter(|(hold, _)| !lifting(hold)) {
@@ -258,6 +264,22 @@ impl Told {
             lying.iter().map(|it| text(it)).collect::<Vec<_>>()
         );
     }
+}
+
+/// A change of the master key was done or never committed, its end is an entry, and nothing is left of what was before.
+fn check_master_key(said: &Said, life: &Life, dir: &Path) {
+    let (service, [ordered, done, failed]) = (life.service(), said.rotations);
+    assert_eq!((ordered, life.state().rotation()), (done + failed, None), "a change of the key has no end");
+    let generation = service.slots.generation();
+    assert_eq!(generation, done + 1, "generations");
+    let files = names(&dir.join("state/keys"));
+    assert_eq!(files, [format!("{generation}.a"), format!("{generation}.b")], "inv7: key files");
+    assert!(!dir.join("key.next").exists(), "inv7: the other master key is left");
+    let in_place = key(dir);
+    assert!(
+        service.slots.with_master(|master, _| master.is_same_as(&in_place)),
+        "the next start opens nothing"
+    );
 }
 
 fn check_catalogue(life: &Life, state: &State) {

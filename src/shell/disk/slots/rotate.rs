@@ -16,7 +16,7 @@
 //! generation that lacks a slot, nor remove one while it is not known that another stands on the disk.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use super::pair::{Pair, Side, UNFINISHED};
@@ -38,7 +38,7 @@ struct Names {
     /// Generations of which only copy b has: never complete, or copy a was lost.
     b_alone: Vec<u64>,
     /// Every file, with its generation, whether it has its name or not.
-    files: Vec<(u64, std::path::PathBuf)>,
+    files: Vec<(u64, PathBuf)>,
 }
 
 impl Names {
@@ -68,6 +68,13 @@ impl Names {
     fn in_force(&self) -> Option<u64> {
         self.named.iter().max().or(self.b_alone.iter().max()).copied()
     }
+
+    /// The files that are not of generation `in_force`, or have no name of it yet.
+    fn beside(self, in_force: u64) -> Vec<PathBuf> {
+        let unfinished = |path: &Path| path.as_os_str().as_encoded_bytes().ends_with(UNFINISHED.as_bytes());
+        let files = self.files.into_iter().filter(|(number, path)| *number != in_force || unfinished(path));
+        files.map(|(_, path)| path).collect()
+    }
 }
 
 impl KeySlots {
@@ -92,15 +99,18 @@ impl KeySlots {
         Err(wrong)
     }
 
+    /// Every key file in `keys_dir` but those of the generation in force: what a change of the master key makes and, unless a
+    /// crash comes between, removes again.
+    pub fn leftovers(keys_dir: &Path) -> Result<Vec<PathBuf>, DiskError> {
+        let names = Names::read(keys_dir)?;
+        Ok(names.in_force().map(|number| names.beside(number)).unwrap_or_default())
+    }
+
     /// Overwrites and removes every file of another generation than the one in force: what a crash left. How many.
     pub fn remove_leftovers(&self) -> Result<usize, SlotError> {
         let _writing = self.writing();
-        let in_force = self.generation();
-        let mut files = Names::read(&self.keys_dir)?.files;
-        files.retain(|(number, path)| {
-            *number != in_force || path.as_os_str().as_encoded_bytes().ends_with(b".new")
-        });
-        for (_, path) in &files {
+        let files = Names::read(&self.keys_dir)?.beside(self.generation());
+        for path in &files {
             overwrite_and_remove(path)?;
         }
         if !files.is_empty() {
