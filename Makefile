@@ -31,7 +31,7 @@ demo: ## the main job in eight steps, under a minute after the build (as root; K
 	@tests/demo.sh
 
 check: ## format, lints, tests, documentation, the verifier alone, end to end (as root)
-	@tests/need.sh 'make check' age-keygen:age dbus-daemon:dbus-daemon pkttyagent:polkitd mmdebstrap:mmdebstrap systemd-nspawn:systemd-container module.cryptography:python3-cryptography mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools
+	@tests/need.sh 'make check' age-keygen:age dbus-daemon:dbus-daemon pkttyagent:polkitd mmdebstrap:mmdebstrap systemd-nspawn:systemd-container module.cryptography:python3-cryptography swtpm:"swtpm libtss2-tcti-swtpm0 libtss2-esys-3.0.2-0 libtss2-rc0 libtss2-mu0" mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools
 	@tests/check.sh
 
 build: ## the four programs (PROFILE=release or dev)
@@ -68,7 +68,7 @@ bench: ## the numbers, as ratios against known programs: a table, and target/ben
 	@$(CARGO) run --release --locked --manifest-path benches/Cargo.toml --target-dir target -- $(ROWS)
 
 soak: ## what takes more than four minutes: 200 crashes, 2000 power cuts, every call in every way, every bit flipped, 15 minutes of 64 viewers
-	@tests/need.sh 'make soak' age-keygen:age dbus-daemon:dbus-daemon mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools
+	@tests/need.sh 'make soak' age-keygen:age dbus-daemon:dbus-daemon swtpm:"swtpm libtss2-tcti-swtpm0 libtss2-esys-3.0.2-0 libtss2-rc0 libtss2-mu0" mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools
 	GREFFIER_CRASHES=200 GREFFIER_POWER_CUTS=2000 GREFFIER_SOAK=1 GREFFIER_SOAK_SECONDS=$${GREFFIER_SOAK_SECONDS:-900} $(CARGO) test --release --locked -- --nocapture
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (60); installs cargo-fuzz

@@ -16,6 +16,7 @@ use greffier::core::ledger::proof::{Plan, TileAt};
 use greffier::core::ledger::receipt::Receipt;
 use greffier::core::ledger::tile::encode_bundle;
 use greffier::core::ledger::tree::root_of;
+use ledger_support::witness::{Witness, cosigned, policy, witness};
 use ledger_support::{Key, ORIGIN, Site, raw};
 use serde_json::Value;
 
@@ -244,6 +245,31 @@ fn inv10_what_is_no_receipt_exits_2_in_one_sentence() {
     loud.add_with_detail("policy.refused", "\\u001b[2J", |_| {});
     let (_, out) = desk.full(&with_detail(&loud, 1).to_string());
     assert!(out.contains("[2J") && !out.contains('\u{1b}'), "{out:?}");
+}
+
+#[test]
+fn the_head_of_a_receipt_must_be_cosigned_by_the_quorum_that_the_policy_names() {
+    let site = site();
+    let desk = Desk::new(&site);
+    let (a, b, c, stranger) = (witness(31), witness(32), witness(33), witness(34));
+    let trust = desk.put("policy", policy(&site, &[&a, &b, &c]));
+    let judge = |witnesses: &[&Witness]| {
+        let head = cosigned(&site.head(), witnesses);
+        let receipt = Receipt::new(7, site.lines[7].clone(), path_of(&site, 7, site.size()), head).unwrap();
+        let file = desk.put("cosigned.tlog-proof", receipt.to_string());
+        desk.receipt(&file, &["--epoch-key", &desk.epoch, "--policy", trust.to_str().unwrap()])
+    };
+    assert_eq!(judge(&[&a, &c]).0, 0);
+    for too_few in [&[][..], &[&a], &[&a, &stranger]] {
+        let (code, out) = judge(too_few);
+        assert!(code == 3 && out.contains("[quorum-missing]"), "{code}: {out}");
+    }
+    let forged = Witness { private: stranger.private.clone(), public: b.public.clone() };
+    let (code, out) = judge(&[&a, &forged, &c]);
+    assert!(code == 1 && out.contains("[cosignature-bad]"), "{code}: {out}");
+    let nonsense = desk.put("nonsense", "nonsense\n");
+    let file = desk.put("one.tlog-proof", receipt(&site, 7).to_string());
+    assert_eq!(desk.receipt(&file, &["--policy", nonsense.to_str().unwrap()]).0, 2);
 }
 
 #[test]

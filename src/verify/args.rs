@@ -50,6 +50,9 @@ pub struct ReceiptArgs {
     /// A checkpoint you kept; one of the same size must have the same root
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// Whose cosignatures the head must carry: a C2SP tlog-policy
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// One JSON object a line: each finding, then the result
     #[arg(long)]
     pub json: bool,
@@ -66,6 +69,7 @@ impl ReceiptArgs {
                 .iter()
                 .map(|path| read_text(path, MAX_NOTE_BYTES))
                 .collect::<Result<_, _>>()?,
+            policy: self.policy.as_ref().map(|path| read_text(path, MAX_POLICY_BYTES)).transpose()?,
         })
     }
 }

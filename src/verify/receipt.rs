@@ -13,6 +13,7 @@ use super::findings::{Code, Report, sentence};
 use super::ledger::Failure;
 use super::print::{self, tame};
 use super::single::{exit_code, findings, read, result, verdict_words};
+use super::trust;
 use crate::core::event::{Detail, Record};
 use crate::core::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::core::ledger::entry::Entry;
@@ -29,6 +30,8 @@ pub struct ReceiptKeys {
     pub epoch: Option<VerifierKey>,
     /// Checkpoints from earlier visits: name for messages, text.
     pub pinned: Vec<(String, String)>,
+    /// Whose cosignatures the head must carry, as a C2SP tlog-policy: name for messages, text.
+    pub policy: Option<(String, String)>,
 }
 
 /// `greffier-verify receipt`.
@@ -69,6 +72,9 @@ pub fn check(receipt: &Receipt, keys: &ReceiptKeys) -> Result<Report, Failure> {
     let (head, _) = receipt.head();
     for (name, text) in &keys.pinned {
         compare(head, name, text, &keys.log, &mut report)?;
+    }
+    if let Some((name, text)) = &keys.policy {
+        trust::judge(&trust::read_policy(name, text)?, "its head", receipt.checkpoint(), &mut report);
     }
     check_entry(receipt, &mut report);
     Ok(report)

@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 pub mod story;
+pub mod witness;
 
 use std::borrow::Cow;
 use std::fs;

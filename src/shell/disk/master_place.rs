@@ -155,15 +155,22 @@ impl MasterPlace {
         let mut plain = Zeroizing::new(Vec::with_capacity(MASTER_KEY_BYTES));
         master.write_to(&mut *plain).map_err(MasterPlaceError::Run)?;
         let Self::Credential { program, .. } = self else { return Ok(plain) };
-        let name = format!("--name={}", self.name(which));
-        let sealed = run(Command::new(program).args(["encrypt", &name, "-", "-"]), "encrypt", &plain)?;
-        for beside in like {
-            let path = self.path(*beside);
-            if let Some(old) = read_bounded(&path)?
-                && seal_kind(&old) != seal_kind(&sealed)
-            {
-                return Err(MasterPlaceError::OtherSeal(path));
-            }
+        let mut program = Command::new(program);
+        program.args(["encrypt", &format!("--name={}", self.name(which))]);
+        let beside: Vec<_> = like.iter().map(|beside| self.path(*beside)).collect();
+        let mut kinds = Vec::new();
+        for path in beside {
+            let Some(old) = read_bounded(&path)? else { continue };
+            kinds.push((path, seal_kind(&old)));
+        }
+        // Asked for by name: left to itself, `systemd-creds` passes a TPM over in a container.
+        if let Some(key) = kinds.iter().find_map(|(_, kind)| with_key((*kind)?)) {
+            program.arg(format!("--with-key={key}"));
+        }
+        let sealed = run(program.args(["-", "-"]), "encrypt", &plain)?;
+        let other = kinds.into_iter().find(|(_, kind)| *kind != seal_kind(&sealed));
+        if let Some((path, _)) = other {
+            return Err(MasterPlaceError::OtherSeal(path));
         }
         Ok(sealed)
     }
@@ -253,6 +260,17 @@ fn read_bounded(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, DiskError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SEALED_BYTES));
     file.take(MAX_SEALED_BYTES as u64).read_to_end(&mut bytes).map_err(DiskError::when("read", path))?;
     Ok(Some(bytes))
+}
+
+/// What `systemd-creds encrypt --with-key=` calls a kind of seal, by the ids of systemd 252 (`creds-util.h`). One that is not here, such as
+/// a TPM with a policy that somebody signed, is left to what it finds by itself.
+fn with_key(kind: [u8; SEAL_KIND_BYTES]) -> Option<&'static str> {
+    match u128::from_be_bytes(kind) {
+        0x5a1c_6a86_df9d_4096_b1d5_a65e_0862_f19a => Some("host"),
+        0x0c7c_c07b_1176_4591_9c4b_0bea_08bc_20fe => Some("tpm2"),
+        0x93a8_9409_4874_4490_90ca_f2fc_93ca_b553 => Some("host+tpm2"),
+        _ => None,
+    }
 }
 
 /// What a credential is encrypted to. Not base64: nothing that we know.
