@@ -44,6 +44,7 @@ const ROLES: [(&str, &str); 12] = [
 
 const POLICY: &str = r#"format = 1
 controller = "A house with one person for each role"
+charter = { version = "1", text = "Look only for the reason that you state" }
 
 [reasons]
 incident = { text = "Theft, damage or assault" }
@@ -62,7 +63,7 @@ reception = { kind = "call", purposes = ["teaching"], class = "fortnight", write
 
 [roles]
 viewer          = { verbs = ["search", "view"] }
-trainer         = { verbs = ["search", "view"] }
+trainer         = { verbs = ["search", "view"], second_person = true }
 recorder        = { verbs = ["seal"] }
 controller      = { verbs = ["search", "hold", "lift", "purge"] }
 auditor         = { verbs = ["read-ledger"] }
@@ -79,10 +80,11 @@ records   = { user = "backup", role = "recorder" }
 controls  = { user = "sys", role = "controller" }
 audits    = { user = "news", role = "auditor" }
 technique = { user = "daemon", role = "technician" }
-approves  = { user = "mail", role = "approver", sources = ["entrance"] }
+approves  = { user = "mail", role = "approver" }
 mandates  = { user = "www-data", role = "mandate-keeper" }
 registers = { user = "man", role = "register-keeper" }
 reviews   = { user = "proxy", role = "reviewer" }
+spare     = { user = "irc", role = "viewer", sources = ["entrance"] }
 "#;
 
 /// What a decision leads to: entries of their own, later, and no decision.
@@ -98,34 +100,43 @@ const CONSEQUENCES: [&str; 9] = [
     "store.scrubbed",
 ];
 
-/// The methods of each interface, in the order of the file.
-fn methods() -> Vec<(String, String)> {
+/// What `Registers` keeps, and what can be recorded there: one method, as many rows as acts.
+const REGISTERS: [(&str, &[&str]); 4] = [
+    ("grants", &["propose", "approve", "refuse", "end", "suspend", "review"]),
+    ("mandates", &["give", "change", "withdraw", "done"]),
+    ("approvals", &["ask", "accept", "refuse"]),
+    ("charter", &["acknowledge"]),
+];
+
+/// The members of each interface of a kind, in the order of the file.
+fn members(kind: &str) -> Vec<(String, String)> {
     let mut interface = String::new();
     let mut found = Vec::new();
     for line in INTERFACES.lines().map(str::trim) {
         let name = || line.split("name=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
         if line.starts_with("<interface ") {
             interface = name();
-        } else if line.starts_with("<method ") {
+        } else if line.starts_with(kind) {
             found.push((interface.clone(), name()));
         }
     }
     found
 }
 
-/// The properties of each interface that stand on an object that is always there.
-fn properties() -> Vec<(String, String)> {
-    let mut interface = String::new();
-    let mut found = Vec::new();
-    for line in INTERFACES.lines().map(str::trim) {
-        let name = || line.split("name=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-        if line.starts_with("<interface ") {
-            interface = name();
-        } else if line.starts_with("<property ") {
-            found.push((interface.clone(), name()));
+/// The methods of each interface; those of registers once for each register and act: `Record grants propose`.
+fn methods() -> Vec<(String, String)> {
+    let rows = |(interface, method): (String, String)| -> Vec<(String, String)> {
+        let named = |what: String| (interface.clone(), format!("{method} {what}"));
+        let acts = |(register, acts): (&'static str, &'static [&'static str])| {
+            acts.iter().map(move |act| format!("{register} {act}"))
+        };
+        match method.as_str() {
+            "List" => REGISTERS.iter().map(|(register, _)| named((*register).to_owned())).collect(),
+            "Record" => REGISTERS.into_iter().flat_map(acts).map(named).collect(),
+            _ => vec![(interface, method)],
         }
-    }
-    found
+    };
+    members("<method ").into_iter().flat_map(rows).collect()
 }
 
 /// What stands in the house when a call is made.
@@ -135,6 +146,25 @@ struct Scene {
     call: String,
     hold: String,
     session: String,
+    approval: String,
+}
+
+/// What a mandate says.
+const MANDATE: [(&str, &str); 7] = [
+    ("user", "games"),
+    ("client", "the practice next door"),
+    ("from", "2026-01-01"),
+    ("until", "2036-01-01"),
+    ("necessity", "roles"),
+    ("informed_on", "2026-01-01"),
+    ("consent", "letter"),
+];
+
+fn mandate(id: &str) -> Keys {
+    let mut request = keys(&MANDATE);
+    request.insert("id".to_owned(), Variant::from(id.to_owned()));
+    request.insert("tasks".to_owned(), Variant::from(vec!["incident"]));
+    request
 }
 
 impl Scene {
@@ -148,8 +178,23 @@ impl Scene {
             call: call.into(),
             hold: hold.unwrap(),
             session: opened.session.clone(),
+            approval: String::new(),
         };
         (scene, opened)
+    }
+
+    /// What an act of a register is about.
+    fn stage(&mut self, house: &House, method: &str) {
+        match method {
+            "Record approvals accept" | "Record approvals refuse" => {
+                let request = [("recording", self.call.as_str()), ("reason", "training")];
+                self.approval = house.user("lp").record("approvals", "ask", &request).unwrap();
+            }
+            "Record mandates done" => {
+                house.user("www-data").record_with("mandates", "give", mandate("another")).unwrap();
+            }
+            _ => {}
+        }
     }
 
     /// The recording that a role would ask for, and why.
@@ -210,9 +255,35 @@ fn call(
             let answer = Variant::from("not what the key answers");
             ask(ROOT, &Keys::from([("generation".to_owned(), generation), ("answer".to_owned(), answer)]))
         }
+        ("Registers", row) => {
+            let words: Vec<&str> = row.split(' ').collect();
+            match words.as_slice() {
+                ["List", register] => client.answer(ROOT, interface, "List", &(*register, none())),
+                ["Record", register, act] => {
+                    let request = act_of_a_register(register, act, scene)?;
+                    client.answer(ROOT, interface, "Record", &(*register, *act, request))
+                }
+                _ => return None,
+            }
+        }
         ("Reviews", "Pending") => ask(ROOT, &()),
         ("Reviews", "Done") => ask(ROOT, &(0_u64, keys(&[("text", "roles")]))),
         ("Scrub", "Cancel" | "Findings") => ask(SCRUB, &()),
+        _ => return None,
+    })
+}
+
+/// The keys of an act, as it is meant.
+fn act_of_a_register(register: &str, act: &str, scene: &Scene) -> Option<Keys> {
+    Some(match (register, act) {
+        ("grants", "propose") => keys(&[("grant", "user = \"irc\"\nrole = \"viewer\"\nuntil = 2027-01-01")]),
+        ("grants", "suspend" | "review" | "end" | "approve" | "refuse") => keys(&[("id", "spare")]),
+        ("mandates", "give" | "change") => mandate("one"),
+        ("mandates", "withdraw") => keys(&[("id", "one")]),
+        ("mandates", "done") => keys(&[("id", "another")]),
+        ("approvals", "ask") => keys(&[("recording", &scene.call), ("reason", "training")]),
+        ("approvals", "accept" | "refuse") => keys(&[("id", &scene.approval)]),
+        ("charter", "acknowledge") => keys(&[("version", "1")]),
         _ => return None,
     })
 }
@@ -256,7 +327,10 @@ fn table(cells: &BTreeMap<(usize, usize), String>, methods: &[(String, String)])
          `org.greffier.Archive1.Error.`. Each call but `Status`, and what the owner of a session asks about it, leaves exactly one\n\
          decision in the ledger. Properties are numbers and keys: everybody reads them, and no entry says so.\n\n\
          `NotFound` is what anybody gets who may not know of a recording, whether it exists or not. `CheckBackup` is asked with a\n\
-         wrong answer, `Done` about a review that is not open, and `Cancel` while no scrub runs: whoever may gets `Conflict`. The hold is on footage of the entrance, the session is the viewer's.\n\n",
+         wrong answer, `Done` about a review that is not open, and `Cancel` while no scrub runs: whoever may gets `Conflict`.\n\
+         The trainer\'s role needs a second person, so `Open` answers `ApprovalRequired`. Of registers there is a row for each register and act:\n\
+         grants stand in the policy here, so whoever may propose, approve, refuse or end one gets `Conflict` too, as does who suspends what the technician has suspended; everybody lists what is about himself; and of an approval that is\n\
+         answered already nobody learns more than that. The hold is on footage of the entrance, the session is the viewer's.\n\n",
     );
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {
         let _infallible = writeln!(text, "| {} |", cells.collect::<Vec<_>>().join(" | "));
@@ -286,8 +360,12 @@ fn inv2_every_role_and_every_method_as_the_table_says_and_each_call_is_one_decis
     let users: Vec<_> = ROLES.iter().map(|(_, account)| house.user(account)).collect();
     let (root, mut asked) = (house.user("root"), Vec::new());
     let entries = || usize::try_from(number(&root.status(), "entries")).unwrap();
+    for account in ["games", "lp", "sys", "mail"] {
+        house.user(account).record("charter", "acknowledge", &[("version", "1")]).unwrap();
+    }
     let (mut scene, mut _opened) = Scene::set(&house, &footage, &call_id);
     for (row, (interface, method)) in methods.iter().enumerate() {
+        scene.stage(&house, method);
         for (column, (role, _)) in ROLES.iter().enumerate() {
             if ["Hold", "Session"].iter().any(|used_up| interface.ends_with(used_up)) {
                 (scene, _opened) = Scene::set(&house, &footage, &call_id);
@@ -341,7 +419,7 @@ fn properties_are_for_everybody_and_no_entry() {
     let before = house.durable().len();
     for (role, account) in ROLES {
         let user = house.user(account);
-        for (interface, property) in properties() {
+        for (interface, property) in members("<property ") {
             let path = if interface.ends_with(".Scrub") { SCRUB } else { ROOT };
             let body = (interface.clone(), property.clone());
             let answer =

@@ -228,26 +228,51 @@ fn greffier_toml_5_has_the_defaults_of_the_program() {
 
 #[test]
 fn greffier_policy_5_has_every_key_of_every_table() {
-    let (code, page) = (source("src/core/policy/items.rs"), page("greffier-policy.5"));
+    let page = page("greffier-policy.5");
+    let code: String =
+        ["items", "rule_items", "terms"].map(|file| source(&format!("src/core/policy/{file}.rs"))).concat();
     for (table, functions) in [
         ("reasons", &["reason"][..]),
         ("purposes", &["purpose"]),
         ("classes", &["class", "period_start"]),
         ("sources", &["source"]),
         ("roles", &["role"]),
-        ("grants", &["grant"]),
-        ("denies", &["deny"]),
+        ("incompatible", &["incompatible"]),
+        ("grants", &["grant", "limits", "days_of_a_grant"]),
+        ("denies", &["deny", "limits"]),
     ] {
-        let listed = tags(between(&page, &format!("\n.SS [{table}]\n"), "\n.SS "));
+        let section = between(&page, &format!("\n.SS [{table}]\n"), "\n.S");
+        let listed = tags(section);
         for function in functions {
-            let body = between(&code, &format!("\nfn {function}("), "\n}\n");
-            for method in
-                ["require", "text", "flag", "set", "period", "parsed", "date", "reference", "references"]
-            {
+            let body = between(&code, &format!("fn {function}("), "\n}\n");
+            for method in [
+                "require",
+                "text",
+                "flag",
+                "set",
+                "period",
+                "parsed",
+                "date",
+                "reference",
+                "references",
+                "count",
+                "one_or_more",
+                "nested",
+            ] {
                 let keys = after(body, &format!(".{method}(\""));
                 assert!(keys.is_subset(&listed), "[{table}] lacks one of {keys:?}");
             }
         }
+    }
+    let top = between(&source("src/core/policy/parse.rs"), "\nconst TOP: ", "];\n").to_owned();
+    let keys: Names = top.lines().filter_map(|line| line.trim().strip_prefix('"')).map(word).collect();
+    assert!(keys.contains("controller"));
+    let listed = tags(between(&page, "\n.SS At the top of a file", "\n.SS "));
+    let is_table = |key: &String| page.contains(&format!("\n.SS [{key}]\n"));
+    let missing: Vec<_> = keys.iter().filter(|key| !listed.contains(*key) && !is_table(key)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    for key in ["version", "reference"] {
+        assert!(page.contains(&format!("\" {key}\"")), "the nested key {key}");
     }
 }
 
