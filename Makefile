@@ -8,6 +8,7 @@ BUILT    = target/$(PROFILE:dev=debug)
 # The bus, polkit and the systemd of most distributions read these folders whatever PREFIX is.
 DBUS_POLICY = $(DESTDIR)/usr/share/dbus-1/system.d
 DBUS_XML    = $(DESTDIR)/usr/share/dbus-1/interfaces
+POLKIT      = $(DESTDIR)/usr/share/polkit-1/actions
 UNITS       = $(DESTDIR)$(PREFIX)/lib/systemd/system
 TMPFILES    = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 SYSUSERS    = $(DESTDIR)$(PREFIX)/lib/sysusers.d
@@ -30,7 +31,7 @@ demo: ## the main job in eight steps, under a minute after the build (as root; K
 	@tests/demo.sh
 
 check: ## format, lints, tests, documentation, the verifier alone, end to end (as root)
-	@tests/need.sh 'make check' age-keygen:age dbus-daemon:dbus-daemon mmdebstrap:mmdebstrap systemd-nspawn:systemd-container module.cryptography:python3-cryptography swtpm:"swtpm libtss2-tcti-swtpm0 libtss2-esys-3.0.2-0 libtss2-rc0 libtss2-mu0" mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools
+	@tests/need.sh 'make check' age-keygen:age dbus-daemon:dbus-daemon pkttyagent:polkitd mmdebstrap:mmdebstrap systemd-nspawn:systemd-container module.cryptography:python3-cryptography swtpm:"swtpm libtss2-tcti-swtpm0 libtss2-esys-3.0.2-0 libtss2-rc0 libtss2-mu0" mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.f2fs:f2fs-tools
 	@tests/check.sh
 
 build: ## the four programs (PROFILE=release or dev)
@@ -48,13 +49,16 @@ install: build ## into DESTDIR and PREFIX; then, on the machine itself: systemd-
 	install -D -m 644 -t $(CATALOGUE) systemd/greffier.catalog
 	install -D -m 644 -t $(DBUS_POLICY) policy/org.greffier.Archive1.conf
 	install -D -m 644 -t $(DBUS_XML) policy/org.greffier.Archive1.xml
+	install -D -m 644 -t $(POLKIT) policy/polkit/org.greffier.archive.policy
+	install -D -m 644 -t $(DOC) policy/polkit/50-greffier.rules.example
 	for page in $(PAGES); do install -D -m 644 -t $(MAN)/man$${page##*.} $$page; done
 
 uninstall: ## removes what install put there; state, spool and /etc/greffier stay
 	rm -f $(DESTDIR)$(PREFIX)/sbin/greffierd
 	cd $(DESTDIR)$(PREFIX)/bin && rm -f greffierctl greffier-view greffier-verify
 	cd $(UNITS) && rm -f $(SERVICES) $(TIMERS)
-	rm -f $(TMPFILES)/greffier.conf $(SYSUSERS)/greffier.conf $(CATALOGUE)/greffier.catalog $(DOC)/trust-policy.example
+	rm -f $(TMPFILES)/greffier.conf $(SYSUSERS)/greffier.conf $(CATALOGUE)/greffier.catalog $(DOC)/trust-policy.example $(DOC)/50-greffier.rules.example
+	rm -f $(POLKIT)/org.greffier.archive.policy
 	rm -f $(DBUS_POLICY)/org.greffier.Archive1.conf $(DBUS_XML)/org.greffier.Archive1.xml
 	for page in $(notdir $(PAGES)); do rm -f $(MAN)/man$${page##*.}/$$page; done
 

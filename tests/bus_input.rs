@@ -247,7 +247,7 @@ fn the_introspection_describes_every_method_and_the_manual_page_has_each() {
             }
         }
     }
-    assert_eq!(methods.len(), 26, "{methods:?}");
+    assert_eq!(methods.len(), 30, "{methods:?}");
     house.finish();
 }
 

@@ -22,8 +22,8 @@ use service::Service;
 const INSTALLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/policy/org.greffier.Archive1.xml");
 const HEAD: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">
-<!-- org.greffier.Archive1. Recordings, Retention, Ledger and Manager stand on the root object, Session, Hold and
-     Scrub on objects of their own below it; greffier-bus(7) says more. -->
+<!-- org.greffier.Archive1. Recordings, Retention, Registers, Reviews, Ledger and Manager stand on the root object, Session,
+     Hold and Scrub on objects of their own below it; greffier-bus(7) says more. -->
 <node>
 "#;
 
@@ -60,7 +60,20 @@ fn introspected(service: &Service) -> BTreeMap<String, String> {
 fn the_installed_interfaces_are_those_of_the_service() {
     let interfaces = introspected(&Service::start(b"", 1));
     let names: Vec<_> = interfaces.keys().map(|name| name.strip_prefix(NAME).unwrap()).collect();
-    assert_eq!(names, [".Hold", ".Ledger", ".Manager", ".Recordings", ".Retention", ".Scrub", ".Session"]);
+    assert_eq!(
+        names,
+        [
+            ".Hold",
+            ".Ledger",
+            ".Manager",
+            ".Recordings",
+            ".Registers",
+            ".Retention",
+            ".Reviews",
+            ".Scrub",
+            ".Session"
+        ]
+    );
     let text = HEAD.to_owned() + &interfaces.into_values().collect::<String>() + "</node>\n";
     if std::fs::read_to_string(INSTALLED).unwrap_or_default() != text {
         let now = Path::new(env!("CARGO_TARGET_TMPDIR")).join("org.greffier.Archive1.xml");

@@ -10,10 +10,12 @@ type Names = BTreeSet<String>;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Pages that are not ours and may be named.
-const STANDARD: [&str; 10] = [
+const STANDARD: [&str; 12] = [
     "busctl(1)",
     "journalctl(1)",
     "mmap(2)",
+    "pkttyagent(1)",
+    "polkit(8)",
     "read(2)",
     "sendfile(2)",
     "splice(2)",
@@ -75,7 +77,7 @@ fn camel(name: &str) -> String {
 fn greffier_bus_7_has_every_method_property_and_signal_and_no_other() {
     let page = page("greffier-bus.7");
     let mut in_code = Names::new();
-    for file in ["ledger", "manager", "recordings", "retention", "scrub"] {
+    for file in ["ledger", "manager", "recordings", "registers", "retention", "reviews", "scrub"] {
         let text = source(&format!("src/shell/bus/interfaces/{file}.rs"));
         for block in text.split("#[zbus::interface(name = \"").skip(1) {
             let block = block.split("\n}\n").next().unwrap();
@@ -123,6 +125,8 @@ fn greffier_bus_7_has_every_key_where_it_belongs_and_no_other() {
         ("Run", &["run_report"]),
         ("Hold", &["hold_request"]),
         ("Lift", &["lift_request"]),
+        ("Pending", &["review_row"]),
+        ("Done", &["review_request"]),
         ("Read", &["read_request"]),
         ("Status", &["status"]),
         ("RotateKeys", &["rotate_request"]),
@@ -205,6 +209,7 @@ fn greffier_toml_5_has_the_defaults_of_the_program() {
         ("allow_switched_user", config.bus.allow_switched_user.to_string()),
         ("session_max", config.limits.session_max.to_string()),
         ("spool_settle_ms", config.limits.spool_settle_ms.to_string()),
+        ("emergency_review", config.limits.emergency_review.to_string()),
         ("refused_keep", config.limits.refused_keep.to_string()),
         ("min_free_bytes", config.limits.min_free_bytes.to_string()),
         ("warn_free_bytes", config.limits.bounds().warn_bytes.to_string()),
@@ -223,26 +228,51 @@ fn greffier_toml_5_has_the_defaults_of_the_program() {
 
 #[test]
 fn greffier_policy_5_has_every_key_of_every_table() {
-    let (code, page) = (source("src/core/policy/items.rs"), page("greffier-policy.5"));
+    let page = page("greffier-policy.5");
+    let code: String =
+        ["items", "rule_items", "terms"].map(|file| source(&format!("src/core/policy/{file}.rs"))).concat();
     for (table, functions) in [
         ("reasons", &["reason"][..]),
         ("purposes", &["purpose"]),
         ("classes", &["class", "period_start"]),
         ("sources", &["source"]),
         ("roles", &["role"]),
-        ("grants", &["grant"]),
-        ("denies", &["deny"]),
+        ("incompatible", &["incompatible"]),
+        ("grants", &["grant", "limits", "days_of_a_grant"]),
+        ("denies", &["deny", "limits"]),
     ] {
-        let listed = tags(between(&page, &format!("\n.SS [{table}]\n"), "\n.SS "));
+        let section = between(&page, &format!("\n.SS [{table}]\n"), "\n.S");
+        let listed = tags(section);
         for function in functions {
-            let body = between(&code, &format!("\nfn {function}("), "\n}\n");
-            for method in
-                ["require", "text", "flag", "set", "period", "parsed", "date", "reference", "references"]
-            {
+            let body = between(&code, &format!("fn {function}("), "\n}\n");
+            for method in [
+                "require",
+                "text",
+                "flag",
+                "set",
+                "period",
+                "parsed",
+                "date",
+                "reference",
+                "references",
+                "count",
+                "one_or_more",
+                "nested",
+            ] {
                 let keys = after(body, &format!(".{method}(\""));
                 assert!(keys.is_subset(&listed), "[{table}] lacks one of {keys:?}");
             }
         }
+    }
+    let top = between(&source("src/core/policy/parse.rs"), "\nconst TOP: ", "];\n").to_owned();
+    let keys: Names = top.lines().filter_map(|line| line.trim().strip_prefix('"')).map(word).collect();
+    assert!(keys.contains("controller"));
+    let listed = tags(between(&page, "\n.SS At the top of a file", "\n.SS "));
+    let is_table = |key: &String| page.contains(&format!("\n.SS [{key}]\n"));
+    let missing: Vec<_> = keys.iter().filter(|key| !listed.contains(*key) && !is_table(key)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    for key in ["version", "reference"] {
+        assert!(page.contains(&format!("\" {key}\"")), "the nested key {key}");
     }
 }
 
@@ -250,7 +280,7 @@ fn greffier_policy_5_has_every_key_of_every_table() {
 fn greffier_policy_5_names_every_rule_of_the_program() {
     let page = page("greffier-policy.5");
     let mut rules = Names::new();
-    for folder in ["src/core/policy", "src/daemon"] {
+    for folder in ["src/core/policy", "src/core/register", "src/daemon", "src/daemon/registers"] {
         for file in fs::read_dir(Path::new(ROOT).join(folder)).unwrap() {
             let file = file.unwrap().file_name().into_string().unwrap();
             if file.ends_with(".rs") {
@@ -258,6 +288,7 @@ fn greffier_policy_5_names_every_rule_of_the_program() {
                 rules.extend(quoted_after(&text, "RuleId::builtin("));
                 rules.extend(quoted_after(&text, "refused_because("));
                 rules.extend(quoted_after(&text, "denied("));
+                rules.extend(quoted_after(&text, "clashes("));
             }
         }
     }
@@ -269,8 +300,8 @@ fn greffier_policy_5_names_every_rule_of_the_program() {
 
 #[test]
 fn greffier_ledger_5_has_the_data_keys_of_every_event_and_every_key_of_the_detail() {
-    let (data, list, page) =
-        (source("src/core/event/data.rs"), source("src/core/event/list.rs"), page("greffier-ledger.5"));
+    let data = source("src/core/event/data.rs") + &source("src/core/event/registers.rs");
+    let (list, page) = (source("src/core/event/list.rs"), page("greffier-ledger.5"));
     let fields = |text: &str, structure: &str| -> Vec<String> {
         let body = between(text, &format!("{structure} {{"), "}\n");
         let mut absent = false;

@@ -5,10 +5,12 @@
     reason = "what a test builds upon must be there, or the test fails"
 )]
 
-use greffier::core::ids::{PurposeId, RecordingId, RuleId, SourceId};
+use std::collections::BTreeMap;
+
+use greffier::core::ids::{PurposeId, ReasonCode, RecordingId, RuleId, SourceId};
 use greffier::core::policy::{
-    AccessRequest, DayUse, Decision, Denial, DenialKind, House, Permit, Policy, PolicyFile, Principal,
-    Running, Target, Verb, decide, decide_within, may, reconsider, refuse_caller, searchable_sources,
+    self, AccessRequest, DayUse, Decision, Denial, DenialKind, Facts, House, Permit, Policy, PolicyFile,
+    Principal, Running, Scope, Target, Used, Verb, refuse_caller,
 };
 use greffier::core::time::{Period, Timestamp};
 use jiff::tz::{TimeZone, offset};
@@ -43,10 +45,50 @@ fn recording(id: &str) -> Target {
 }
 fn ask(user: &str, verb: Verb, target: Target) -> AccessRequest {
     let who = person(user);
-    AccessRequest { who, verb, target, purpose: None, reason: None, case_given: false, until: None }
+    AccessRequest::new(who, verb, target)
 }
 fn view(user: &str, id: &str, reason: &str) -> AccessRequest {
     AccessRequest { reason: reason.parse().ok(), ..ask(user, Verb::View, recording(id)) }
+}
+/// With nothing known beside the request.
+fn decide(policy: &Policy, house: &House, request: &AccessRequest, now: Timestamp) -> Decision {
+    policy::decide(policy, house, request, &Facts::none(), now)
+}
+fn decide_within(
+    policy: &Policy,
+    house: &House,
+    request: &AccessRequest,
+    now: Timestamp,
+    used: Used<'_>,
+) -> Decision {
+    policy::decide(policy, house, request, &Facts { used, ..Facts::none() }, now)
+}
+fn reconsider(
+    policy: &Policy,
+    house: &House,
+    request: &AccessRequest,
+    running: Running<'_>,
+    now: Timestamp,
+    used: Used<'_>,
+) -> Decision {
+    policy::reconsider(policy, house, request, running, &Facts { used, ..Facts::none() }, now)
+}
+/// The sources, each with a grant that shows it.
+fn searchable_sources(
+    policy: &Policy,
+    house: &House,
+    who: &Principal,
+    reason: &ReasonCode,
+    now: Timestamp,
+) -> BTreeMap<SourceId, RuleId> {
+    let reason = Some(reason.clone());
+    let request = AccessRequest { reason, ..AccessRequest::new(who.clone(), Verb::Search, Target::Service) };
+    let found = policy::searchable_sources(policy, house, &request, &Facts::none(), now);
+    found.into_iter().map(|(source, rows)| (source, rows.rule().clone())).collect()
+}
+fn may(policy: &Policy, house: &House, who: &Principal, verb: Verb, now: Timestamp) -> Result<Scope, Denial> {
+    let request = AccessRequest::new(who.clone(), verb, Target::Service);
+    policy::may(policy, house, &request, &Facts::none(), now)
 }
 fn decide_now(request: &AccessRequest) -> Decision {
     decide(&example(), &house(), request, at(NOW))
@@ -402,6 +444,7 @@ fn a_grant_whose_limit_of_the_day_is_reached_does_not_fit() {
     let others = |count: u8, bytes| DayUse {
         recordings: (0..count).map(|n| RecordingId::from_bytes([n; 16])).collect(),
         bytes,
+        micros: 0,
     };
     let decided = |day: DayUse| {
         let used = move |rule: &RuleId, since: Timestamp| {

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use greffier::core::ids::{ReasonCode, RecordingId, SourceId};
 use greffier::core::policy::{
-    AccessRequest, Decision, DenialKind, House, Permit, Policy, PolicyFile, Principal, Target, Verb, decide,
-    may, searchable_sources,
+    self, AccessRequest, Decision, Denial, DenialKind, Facts, House, Permit, Policy, PolicyFile, Principal,
+    Scope, Target, Verb,
 };
 use greffier::core::time::{Period, Timestamp};
 use jiff::tz::{TimeZone, offset};
@@ -133,6 +133,9 @@ fn request() -> impl Strategy<Value = AccessRequest> {
             reason: reason.and_then(|reason| reason.parse().ok()),
             case_given,
             until: until.map(|seconds| now().saturating_add_micros(seconds * 1_000_000)),
+            mandate: None,
+            approval: None,
+            emergency: false,
         },
     )
 }
@@ -147,6 +150,26 @@ fn house() -> House {
         session_max: Period::seconds(3600),
         allow_switched_user: false,
     }
+}
+/// With nothing known beside the request.
+fn decide(policy: &Policy, house: &House, request: &AccessRequest, now: Timestamp) -> Decision {
+    policy::decide(policy, house, request, &Facts::none(), now)
+}
+/// The sources alone.
+fn searchable_sources(
+    policy: &Policy,
+    house: &House,
+    who: &Principal,
+    reason: &ReasonCode,
+    now: Timestamp,
+) -> BTreeSet<SourceId> {
+    let reason = Some(reason.clone());
+    let request = AccessRequest { reason, ..AccessRequest::new(who.clone(), Verb::Search, Target::Service) };
+    policy::searchable_sources(policy, house, &request, &Facts::none(), now).into_keys().collect()
+}
+fn may(policy: &Policy, house: &House, who: &Principal, verb: Verb, now: Timestamp) -> Result<Scope, Denial> {
+    let request = AccessRequest::new(who.clone(), verb, Target::Service);
+    policy::may(policy, house, &request, &Facts::none(), now)
 }
 fn permit(policy: &Policy, request: &AccessRequest) -> Option<Permit> {
     match decide(policy, &house(), request, now()) {
@@ -246,7 +269,7 @@ proptest! {
         let known = REASONS.into_iter().any(|reason| {
             let reason: ReasonCode = reason.parse().unwrap();
             let found = searchable_sources(&policy, &house(), &request.who, &reason, now());
-            found.contains_key(source)
+            found.contains(source)
         });
         let kind = match decide(&policy, &house(), &request, now()) {
             Decision::Allow(_) => None,
@@ -268,7 +291,7 @@ proptest! {
         let policy = policy(&rules);
         let reason: ReasonCode = reason.parse().unwrap();
         let listed: BTreeSet<SourceId> =
-            searchable_sources(&policy, &house(), &request.who, &reason, now()).into_keys().collect();
+            searchable_sources(&policy, &house(), &request.who, &reason, now());
         request.verb = Verb::Search;
         request.reason = Some(reason);
         request.until = None;

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
 mod ledger_support;
+#[path = "verify_rules/registers.rs"]
+mod registers;
 #[path = "verify_rules/retention.rs"]
 mod retention;
 

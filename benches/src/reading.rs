@@ -11,7 +11,7 @@ use greffier::core::format::header::Header;
 use greffier::core::format::trailer::Trailer;
 use greffier::core::ids::{Kind, RecordingId, SessionId};
 use greffier::core::policy::{
-    AccessRequest, Decision, House, Permit, Policy, PolicyFile, Principal, Target, Verb, decide,
+    AccessRequest, Decision, Facts, House, Permit, Policy, PolicyFile, Principal, Target, Verb, decide,
 };
 use greffier::shell::clock::SystemClock;
 use greffier::shell::crypt::{ChunkSealer, Secret};
@@ -198,16 +198,10 @@ fn permit(now: greffier::core::time::Timestamp) -> Outcome<Permit> {
         allow_switched_user: true,
     };
     let uid = users::uid_of(VIEWER)?.ok_or("there is no account of the viewer")?;
-    let request = AccessRequest {
-        who: Principal { uid, user: Some(VIEWER.parse()?), login_uid: None },
-        verb: Verb::View,
-        target: Target::Source("entrance".parse()?),
-        purpose: None,
-        reason: Some("incident".parse()?),
-        case_given: false,
-        until: None,
-    };
-    match decide(&policy, &house, &request, now) {
+    let who = Principal { uid, user: Some(VIEWER.parse()?), login_uid: None };
+    let target = Target::Source("entrance".parse()?);
+    let request = AccessRequest { reason: Some("incident".parse()?), ..AccessRequest::new(who, Verb::View, target) };
+    match decide(&policy, &house, &request, &Facts::none(), now) {
         Decision::Allow(permit) => Ok(permit),
         Decision::Deny(denial) => Err(denial.sentence.into()),
     }

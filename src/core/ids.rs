@@ -121,6 +121,12 @@ token!(
 token!(
     /// The place a camera films (R10).
     ZoneId, "a zone id");
+token!(
+    /// A profile of legal limits that a policy is measured by.
+    ProfileId, "a profile name");
+token!(
+    /// One mandate (R69): the name by which the people of the house know it.
+    MandateId, "a mandate id");
 
 /// A rule of the policy (the key of a grant or a deny), or a rule of the house, written `builtin.…`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -218,6 +224,19 @@ random_id!(
 random_id!(
     /// One hold.
     HoldId, "a hold id");
+random_id!(
+    /// One request for the consent of a second person.
+    ApprovalId, "an approval id");
+random_id!(
+    /// One grant that the register knows. Random, because the name of a rule may name a person and this stands in leaves.
+    GrantId, "a grant id");
+
+impl GrantId {
+    /// The rule that a grant of the register is: its id is an id of a rule too.
+    pub fn rule(&self) -> RuleId {
+        RuleId(SmolStr::new(self.to_string()))
+    }
+}
 
 /// A SHA-256 digest, written as 64 hexadecimal digits: of a recording's original bytes, of a policy.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

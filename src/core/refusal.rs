@@ -11,6 +11,8 @@ pub enum RefusalKind {
     InvalidArgument,
     /// A reason, a purpose or a case reference is missing or not listed.
     ReasonRequired,
+    /// A second person must approve first.
+    ApprovalRequired,
     /// A hold stands.
     Held,
     /// Too many refusals or calls.

@@ -148,7 +148,11 @@ impl Timestamp {
     }
     /// The calendar day in `zone`.
     pub fn date_in(self, zone: &TimeZone) -> jiff::civil::Date {
-        self.0.to_zoned(zone.clone()).date()
+        self.local(zone).date()
+    }
+    /// What a clock on the wall shows in `zone`.
+    pub fn local(self, zone: &TimeZone) -> jiff::civil::DateTime {
+        zone.to_datetime(self.0)
     }
 }
 impl fmt::Display for Timestamp {

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub mod registers;
+
+use self::registers::{ApprovalCommand, GrantCommand, MandateCommand};
 use crate::core::ids::{HoldId, IdError, Kind, ReasonCode, RecordingId, SourceId};
 use crate::core::time::Timestamp;
 use crate::shell::terminal::time;
@@ -55,9 +58,21 @@ pub enum Command {
     /// Destruction on time
     #[command(subcommand)]
     Retention(RetentionCommand),
+    /// What must be looked at by somebody who had no part in it: openings in an emergency
+    #[command(subcommand)]
+    Review(ReviewCommand),
     /// The rules of who may do what
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Who may do what, given by two persons to a third
+    #[command(subcommand)]
+    Grant(GrantCommand),
+    /// What clients have asked in writing to be done for them
+    #[command(subcommand)]
+    Mandate(MandateCommand),
+    /// The answers of second persons
+    #[command(subcommand)]
+    Approval(ApprovalCommand),
     /// The signed record of every access
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -193,6 +208,21 @@ pub enum RetentionCommand {
     Run,
     /// Say that the wall clock is right after it jumped; until then nothing is purged
     ConfirmClock,
+}
+
+/// `review …`.
+#[derive(Debug, Subcommand)]
+pub enum ReviewCommand {
+    /// Show the reviews that are open
+    List,
+    /// Say that you have looked at it, and what you found
+    Done {
+        /// The review: the number that `review list` shows
+        entry: u64,
+        /// What you found; it stands in the ledger's personal part
+        #[arg(long, value_name = "TEXT")]
+        text: String,
+    },
 }
 
 /// `policy …`.

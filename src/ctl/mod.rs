@@ -16,8 +16,10 @@ mod policy;
 mod proofs;
 mod publish;
 mod recordings;
+mod registers;
 mod replace;
 mod retention;
+mod reviews;
 mod service;
 mod store;
 mod tree;
@@ -26,11 +28,12 @@ mod witness;
 
 use zbus::Connection;
 
+use crate::shell::bus::client::agent::Agent;
 use crate::shell::bus::client::{ANSWER, Failure, LONG_ANSWER, connect};
 use crate::shell::terminal::{self, Form};
 use args::{
     Cli, Command, HoldCommand, IndexCommand, KeysCommand, LedgerCommand, PolicyCommand, RetentionCommand,
-    StoreCommand,
+    ReviewCommand, StoreCommand,
 };
 
 /// Runs one command. `bus_from_environment` is used where `--bus` is absent. The exit code of design §12.
@@ -80,7 +83,11 @@ fn ask(command: Command, form: Form, bus: Option<&str>) -> Result<u8, Failure> {
     };
     runtime.block_on(async {
         let connection = connect(bus, answer).await?;
-        answered(command, form, &connection).await
+        // The rules may ask this person to authenticate again; for numbers nobody is asked.
+        let agent = if matches!(command, Command::Status) { Agent::none() } else { Agent::start().await };
+        let answer = answered(command, form, &connection).await;
+        agent.end().await;
+        answer
     })
 }
 
@@ -91,6 +98,9 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
         Command::Seal(args) => recordings::seal(bus, form, &args).await,
         Command::Search(args) => recordings::search(bus, form, args).await,
         Command::Show { id } => recordings::show(bus, form, id).await,
+        Command::Grant(command) => registers::grant(bus, form, command).await,
+        Command::Mandate(command) => registers::mandate(bus, form, command).await,
+        Command::Approval(command) => registers::approval(bus, form, command).await,
         Command::Hold(HoldCommand::Place { id, kind, ground, reference, review }) => {
             retention::hold(bus, form, &retention::NewHold { id, kind, ground, reference, review }).await
         }
@@ -101,6 +111,8 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
         }
         Command::Retention(RetentionCommand::Run) => retention::run(bus, form).await,
         Command::Retention(RetentionCommand::ConfirmClock) => retention::confirm_clock(bus).await,
+        Command::Review(ReviewCommand::List) => reviews::list(bus, form).await,
+        Command::Review(ReviewCommand::Done { entry, text }) => reviews::done(bus, entry, &text).await,
         Command::Ledger(LedgerCommand::Log { from, count }) => ledger::log(bus, form, from, count).await,
         Command::Ledger(LedgerCommand::Read { entry, details }) => {
             ledger::read(bus, form, entry, details).await

@@ -60,12 +60,8 @@ fn warnings(policy: &Policy, folder: &Folder) -> Result<Vec<Finding>, Failure> {
 
 /// The users that the policy names and this machine does not know.
 fn without_account(policy: &Policy) -> BTreeSet<UserName> {
-    let granted = policy.grants().map(|(_, grant)| &grant.user);
-    let denied = policy.denies().filter_map(|(_, deny)| deny.user.as_ref());
-    let writers = policy.sources().filter_map(|(_, source)| source.writer.as_ref());
-    let named: BTreeSet<&UserName> = granted.chain(denied).chain(writers).collect();
     let mut absent = BTreeSet::new();
-    for user in named {
+    for user in policy.users() {
         match users::uid_of(user.as_str()) {
             Ok(Some(_)) => {}
             Ok(None) => {

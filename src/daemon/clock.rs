@@ -114,9 +114,10 @@ impl Service {
     pub(super) async fn confirm_clock_for(&self, person: Person) -> Result<(), Refusal> {
         let recorded = self.ledger.record(move |desk| {
             let draft = Draft::fact(Event::LedgerClockConfirmed(Because { why: "administrator".into() }));
-            match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
-                    Ok(Proposal::new(draft.with_detail(person.detail(permit.rule())), Ok(())))
+                    let draft = draft.with_detail(person.detail(permit.rule()));
+                    Ok(person.permitted(desk, Some(&permit), draft, ()))
                 }
                 Decision::Deny(denial) => person.refused(desk, Verb::Administer, denial, draft),
             }

@@ -84,6 +84,8 @@ pub struct Limits {
     pub session_max: Period,
     /// A file is taken this long after its last writer closed it, in milliseconds, at most an hour.
     pub spool_settle_ms: u64,
+    /// An opening in an emergency must be reviewed within this.
+    pub emergency_review: Period,
     /// Files in `.refused/` are destroyed after this.
     pub refused_keep: Period,
     /// With less free space, in bytes, sealing waits.
@@ -102,6 +104,7 @@ impl Default for Limits {
         Self {
             session_max: period("PT1H", 3600),
             spool_settle_ms: 2000,
+            emergency_review: period("P3D", 3 * 86_400),
             refused_keep: period("P7D", 7 * 86_400),
             min_free_bytes: Bounds::SEAL_BYTES,
             warn_free_bytes: None,

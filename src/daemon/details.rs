@@ -12,11 +12,11 @@ use super::clock::doubt;
 use super::errors::chain;
 use super::health::Part;
 use super::ledger::{Desk, ExpireError, Proposal};
-use super::person::{Person, allowed};
+use super::person::{Person, allowed, may_for};
 use super::service::Service;
 use crate::core::event::{Draft, Event, Outcome, Record, Searched};
 use crate::core::ledger::entry::Entry;
-use crate::core::policy::{Verb, may};
+use crate::core::policy::Verb;
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::core::retention::{
     BundlePlan, ClockDoubt, ClockVerdict, DetailFacts, DetailPlan, KeepDetails, plan_details,
@@ -90,7 +90,7 @@ impl Service {
             let what = "details".into();
             let searched = Searched { what, sources: Vec::new(), from: None, to: None };
             let draft = Draft::fact(Event::AccessSearched(searched));
-            match may(desk.policy, desk.house, &person.principal, Verb::Purge, desk.now.time) {
+            match may_for(desk, &person, Verb::Purge) {
                 Ok(scope) => {
                     let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(scope.rule()));
                     Ok(Proposal::new(draft, Ok(())))

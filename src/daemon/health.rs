@@ -40,6 +40,10 @@ pub enum Part {
     Details,
     /// The epoch key could not be changed.
     Rekey,
+    /// Nobody can authenticate again, and the policy wants it.
+    Polkit,
+    /// A review is late.
+    Reviews,
 }
 
 /// State and reason, as the bus tells them.

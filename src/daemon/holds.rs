@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::ledger::Proposal;
 use super::person::{Person, allowed, decide_for, unknown};
 use super::service::Service;
 use super::sessions::End;
@@ -43,13 +42,10 @@ impl Service {
             let subject = Subject::recording(id, found.source.clone());
             let target = Target::Recording { id, source: found.source.clone() };
             let purging = found.purging;
-            match decide_for(desk, &person.asks(Verb::Hold, target, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::Hold, target, None)) {
                 Decision::Allow(_) if purging => {
-                    let denial = Denial {
-                        rule: RuleId::builtin("purging"),
-                        kind: DenialKind::Conflict,
-                        sentence: "The recording is being destroyed; a hold comes too late.".into(),
-                    };
+                    let sentence = "The recording is being destroyed; a hold comes too late.".into();
+                    let denial = Denial::new(RuleId::builtin("purging"), DenialKind::Conflict, sentence);
                     let draft = Draft::fact(event).about(subject).with_detail(said);
                     person.refused(desk, Verb::Hold, denial, draft)
                 }
@@ -59,7 +55,8 @@ impl Service {
                         reference: said.reference,
                         ..person.detail(permit.rule())
                     };
-                    Ok(Proposal::new(Draft::fact(event).about(subject).with_detail(detail), Ok(id)))
+                    let draft = Draft::fact(event).about(subject).with_detail(detail);
+                    Ok(person.permitted(desk, Some(&permit), draft, id))
                 }
                 Decision::Deny(denial) => {
                     let draft = Draft::fact(event).about(subject).with_detail(said);
@@ -109,10 +106,11 @@ impl Service {
             };
             let subject = Subject::recording(id, source.clone());
             let request = person.asks(Verb::Lift, Target::Recording { id, source }, None);
-            match decide_for(desk, &request) {
+            match decide_for(desk, &person, &request) {
                 Decision::Allow(permit) => {
                     let detail = Detail { ground: said.ground, ..person.detail(permit.rule()) };
-                    Ok(Proposal::new(Draft::fact(event).about(subject).with_detail(detail), Ok(())))
+                    let draft = Draft::fact(event).about(subject).with_detail(detail);
+                    Ok(person.permitted(desk, Some(&permit), draft, ()))
                 }
                 Decision::Deny(denial) => {
                     let draft = Draft::fact(event).about(subject).with_detail(said);

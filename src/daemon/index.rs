@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use super::errors::chain;
-use super::ledger::Proposal;
 use super::person::{Person, allowed, decide_for};
 use super::service::Service;
 use crate::core::event::{Draft, Event, Outcome, Searched};
@@ -22,10 +21,10 @@ impl Service {
             let searched = Searched { what: "index".into(), sources: Vec::new(), from: None, to: None };
             let draft = Draft::fact(Event::AccessSearched(searched));
             let request = person.asks(Verb::Administer, Target::Service, None);
-            match decide_for(desk, &request) {
+            match decide_for(desk, &person, &request) {
                 Decision::Allow(permit) => {
                     let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule()));
-                    Ok(Proposal::new(draft, Ok(())))
+                    Ok(person.permitted(desk, Some(&permit), draft, ()))
                 }
                 Decision::Deny(denial) => person.refused(desk, Verb::Administer, denial, draft),
             }

@@ -151,7 +151,7 @@ impl Service {
         let asking = person.clone();
         let before = self.ledger.look(move |desk| {
             let asks = asking.asks(Verb::Administer, Target::Service, None);
-            let permitted = matches!(decide_for(desk, &asks), Decision::Allow(_));
+            let permitted = matches!(decide_for(desk, &asking, &asks), Decision::Allow(_));
             desk.state.rotation().filter(|_| permitted).cloned()
         });
         // One that is committed and lacks its end, because what was before could not be removed. No new one is ordered over it: its
@@ -165,10 +165,10 @@ impl Service {
         let recorded = self.ledger.record(move |desk| {
             let draft = Draft::fact(Event::KeyRotationOrdered(ordered));
             let said = Detail { ground, ..Detail::default() };
-            match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let detail = Detail { ground: said.ground, ..person.detail(permit.rule()) };
-                    Ok(Proposal::new(draft.with_detail(detail), Ok(())))
+                    Ok(person.permitted(desk, Some(&permit), draft.with_detail(detail), ()))
                 }
                 Decision::Deny(denial) => {
                     person.refused(desk, Verb::Administer, denial, draft.with_detail(said))
@@ -309,10 +309,10 @@ impl Service {
         let recorded = self.ledger.record(move |desk| {
             let draft = Draft::fact(Event::KeyBackedUp(backup));
             let said = Detail { text: Some(to.join(" ")), ..Detail::default() };
-            match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let detail = Detail { text: said.text, ..person.detail(permit.rule()) };
-                    Ok(Proposal::new(draft.with_detail(detail), Ok(())))
+                    Ok(person.permitted(desk, Some(&permit), draft.with_detail(detail), ()))
                 }
                 Decision::Deny(denial) => {
                     person.refused(desk, Verb::Administer, denial, draft.with_detail(said))
@@ -336,11 +336,11 @@ impl Service {
         });
         let recorded = self.ledger.record(move |desk| {
             let draft = Draft::fact(Event::KeyBackupChecked(KeyGeneration { generation }));
-            match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let outcome = if right { Outcome::Done } else { Outcome::Failed };
                     let draft = draft.outcome(outcome).with_detail(person.detail(permit.rule()));
-                    Ok(Proposal::new(draft, Ok(())))
+                    Ok(person.permitted(desk, Some(&permit), draft, ()))
                 }
                 Decision::Deny(denial) => person.refused(desk, Verb::Administer, denial, draft),
             }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::ledger::Proposal;
 use super::person::{Person, allowed, decide_for};
 use super::service::Service;
 use crate::core::event::{Draft, Event, LedgerProved, LedgerRead, Outcome};
@@ -19,11 +18,11 @@ impl Service {
     async fn record_reading(&self, person: Person, read: LedgerRead) -> Result<u64, Refusal> {
         let recorded = self.ledger.record(move |desk| {
             let draft = Draft::fact(Event::LedgerRead(read));
-            match decide_for(desk, &person.asks(Verb::ReadLedger, Target::Service, None)) {
-                Decision::Allow(permit) => Ok(Proposal::new(
-                    draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule())),
-                    Ok(()),
-                )),
+            match decide_for(desk, &person, &person.asks(Verb::ReadLedger, Target::Service, None)) {
+                Decision::Allow(permit) => {
+                    let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule()));
+                    Ok(person.permitted(desk, Some(&permit), draft, ()))
+                }
                 Decision::Deny(denial) => person.refused(desk, Verb::ReadLedger, denial, draft),
             }
         });
@@ -113,15 +112,13 @@ impl Service {
         let durable = self.ledger.head().size;
         let recorded = self.ledger.record(move |desk| {
             let draft = Draft::fact(Event::LedgerProved(asked));
-            match decide_for(desk, &person.asks(Verb::ReadLedger, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::ReadLedger, Target::Service, None)) {
                 Decision::Allow(permit) => {
-                    let (outcome, answer) = if size <= durable {
-                        (Outcome::Granted, Ok(true))
-                    } else {
-                        (Outcome::Failed, Ok(false))
-                    };
+                    let (outcome, answer) =
+                        if size <= durable { (Outcome::Granted, true) } else { (Outcome::Failed, false) };
                     let detail = person.detail(permit.rule());
-                    Ok(Proposal::new(draft.outcome(outcome).with_detail(detail), answer))
+                    let draft = draft.outcome(outcome).with_detail(detail);
+                    Ok(person.permitted(desk, Some(&permit), draft, answer))
                 }
                 Decision::Deny(denial) => person.refused(desk, Verb::ReadLedger, denial, draft),
             }

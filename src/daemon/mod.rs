@@ -8,6 +8,7 @@ mod clock;
 pub mod config;
 mod details;
 mod errors;
+mod facts;
 mod health;
 mod heartbeat;
 mod holds;
@@ -17,12 +18,16 @@ mod keys;
 pub mod ledger;
 mod ledger_access;
 mod open;
+mod permitted;
 mod person;
 mod policy;
 mod projection;
 mod purge;
+mod reauth;
 mod recover;
+mod registers;
 mod rekey;
+mod reviews;
 mod run;
 mod scrub;
 mod seal;
@@ -33,6 +38,7 @@ mod sessions;
 mod space;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::path::{Path, PathBuf};
 

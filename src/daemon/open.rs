@@ -1,9 +1,11 @@
 //! Opening a recording: the one way from a question to a readable descriptor.
 //!
-//! In order: who asks, beside it what of · would the policy allow it · object opened, key unwrapped, inode made (nothing
+//! In order: who asks, beside it what of · would the policy allow it, perhaps once he has authenticated again · object opened, key unwrapped, inode made (nothing
 //! readable) · decided again in the writer's order and recorded, beside it the descriptor opened · armed · session on the
 //! bus. The commit point is the entry; what fails after it is `access.closed` with outcome `failed`. Invariant 1 is in the
 //! types: arming takes the `Recorded<Permit>`, and until then the descriptor reads nothing.
+
+mod prepare;
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -11,25 +13,28 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use prepare::PrepareError;
+
 use super::errors;
+use super::facts::facts_for;
 use super::ledger::{Desk, Proposal};
 use super::person::{Person, allowed, unknown};
+use super::reauth;
+use super::reviews::{REVIEW_AFTER, after_emergency};
 use super::service::Service;
 use super::sessions::Live;
 use crate::core::access::Recorded;
-use crate::core::event::{Detail, Draft, Event, Opened, Outcome, StoreDamaged, Subject};
+use crate::core::event::{Detail, Draft, Event, Nothing, Opened, Outcome, Subject};
 use crate::core::format::slot::SlotKind;
 use crate::core::ids::{RecordingId, RuleId, SessionId, SourceId};
 use crate::core::policy::{
-    AccessRequest, DayUse, Decision, Denial, DenialKind, House, Permit, Policy, Target, Used, Verb,
-    decide_within, refuse_caller, start_of_day,
+    AccessRequest, DayUse, Decision, Denial, DenialKind, Facts, Permit, Target, Used, Verb, decide,
+    refuse_caller, start_of_day,
 };
 use crate::core::refusal::{Refusal, RefusalKind};
-use crate::core::scrub::Harm;
 use crate::core::state::Damage;
-use crate::core::time::Timestamp;
 use crate::shell::bus::archive::{OpenRequest, OpenedRecording};
-use crate::shell::disk::object::{ObjectError, SealedReader};
+use crate::shell::disk::object::SealedReader;
 use crate::shell::fuse::{FuseMount, Plaintext, Serving};
 use crate::shell::{entropy, journal, message_id};
 
@@ -75,24 +80,31 @@ impl Question {
             reason: self.request.reason.parse().ok(),
             case_given: self.request.case.is_some(),
             until: self.request.until,
+            mandate: self.request.mandate.clone(),
+            approval: self.request.approval,
+            emergency: self.request.emergency,
             ..self.person.asks(Verb::View, target, None)
         }
     }
 
-    fn decide(&self, policy: &Policy, house: &House, now: Timestamp, used: Used<'_>) -> Decision {
+    fn decide(&self, desk: &Desk<'_>, used: Used<'_>) -> Decision {
         let request = self.request();
-        let decision = match refuse_caller(house, &request.who) {
+        let decision = match refuse_caller(desk.house, &request.who) {
             Some(denial) => Decision::Deny(denial),
-            None => decide_within(policy, house, &request, now, used),
+            None => {
+                let reauthenticated = self.person.reauth.is_done();
+                let facts = Facts { used, reauthenticated, ..facts_for(desk, &request) };
+                decide(desk.policy, desk.house, &request, &facts, desk.now.time)
+            }
         };
         // Last: a slip in the request is told only to who may know of the recording.
         let no_purpose = self.request.purpose.is_some() && request.purpose.is_none();
         match decision {
-            Decision::Allow(_) if no_purpose => Decision::Deny(Denial {
-                rule: RuleId::builtin("request"),
-                kind: DenialKind::InvalidArgument("purpose"),
-                sentence: "Refused by rule builtin.request: purpose: it is not a purpose id.".into(),
-            }),
+            Decision::Allow(_) if no_purpose => {
+                let sentence = "Refused by rule builtin.request: purpose: it is not a purpose id.".into();
+                let kind = DenialKind::InvalidArgument("purpose");
+                Decision::Deny(Denial::new(RuleId::builtin("request"), kind, sentence))
+            }
             decision => decision,
         }
     }
@@ -113,10 +125,15 @@ impl Question {
         Detail { case, text, asked: Some(reason).filter(|it| !it.is_empty()), ..self.person.detail(rule) }
     }
 
-    fn draft(&self, desk: &Desk<'_>, until: Option<Timestamp>) -> Draft {
+    /// `permit`: absent when it is refused or could not be.
+    fn draft(&self, desk: &Desk<'_>, permit: Option<&Permit>) -> Draft {
         let reason = self.request.reason.parse().ok().filter(|code| desk.policy.reason(code).is_some());
         let subject = Subject { reason, ..Subject::recording(self.id, self.source.clone()) };
-        Draft::fact(Event::AccessOpened(Opened { mode: self.mode().into(), until })).about(subject)
+        let until = permit.map(Permit::expires);
+        let mandate = permit.and_then(Permit::mandate).cloned();
+        let mode = self.mode().into();
+        let emergency = self.request.emergency;
+        Draft::fact(Event::AccessOpened(Opened { mode, until, mandate, emergency })).about(subject)
     }
 }
 
@@ -131,18 +148,25 @@ impl Service {
         let (person, found) = tokio::join!(asking, self.lookup(&id));
         let person = person?;
         let Some(Found { id, source, media, damage }) = found? else {
-            return Err(self.record_unknown(person, id).await);
+            return Err(self.record_unknown(person, id, request.emergency).await);
         };
         let pipes = self.mount().is_some_and(FuseMount::gives_pipes);
-        let question = Question { person, id, source, request, pipes };
+        let mut question = Question { person, id, source, request, pipes };
         let session = SessionId::from_bytes(entropy::array().map_err(|error| {
             log::error!("no randomness for a session id: {error}");
             Refusal::internal()
         })?);
         let crowded = self.sessions.count_of(question.person.principal.uid) >= SESSIONS_PER_USER;
         // Whoever will be refused does not make the daemon open an object; the answer itself is decided below.
-        let now = self.clock.now().time;
-        let foreseen = question.decide(&self.policy_in_force(), &self.house, now, &|_, _| DayUse::default());
+        let mut foreseen = self.foresee(&question).await?;
+        // Before the writer's turn: nobody waits behind the dialog of another.
+        if matches!(&foreseen, Decision::Deny(denial) if denial.lacks_only_reauthentication()) {
+            question.person.reauth =
+                self.ask_again(reauth::question(&question.person, &question.request())).await;
+            if question.person.reauth.is_done() {
+                foreseen = self.foresee(&question).await?;
+            }
+        }
         let prepared = match foreseen {
             Decision::Allow(_) if !crowded && damage.is_some() => {
                 damage.map(|it| Err(PrepareError::Known(it)))
@@ -172,6 +196,11 @@ impl Service {
         let bytes = self.mount().and_then(|mount| mount.len_bytes(&session)).unwrap_or(0);
         let expires = permit.value().expires();
         let entry = permit.entry();
+        if permit.value().emergency() {
+            // Beside the way of the descriptor; it is recorded, whatever becomes of the session.
+            let service = self.clone();
+            tokio::spawn(async move { service.announce_emergency(entry, entry + REVIEW_AFTER).await });
+        }
         let descriptor = self.hand_over(session, permit, &question, descriptor).await?;
         journal::record(
             log::Level::Info,
@@ -184,6 +213,12 @@ impl Service {
             ],
         );
         Ok(OpenedRecording { session, descriptor, bytes, media, expires, entry })
+    }
+
+    /// What would be decided now, as if nothing had been used today.
+    async fn foresee(&self, question: &Question) -> Result<Decision, Refusal> {
+        let asked = question.clone();
+        self.ledger.look(move |desk| asked.decide(desk, &|_, _| DayUse::default())).await
     }
 
     /// What is known of the recording; `None` when there is none of that id.
@@ -202,10 +237,11 @@ impl Service {
             .await
     }
 
-    async fn record_unknown(&self, person: Person, id: String) -> Refusal {
+    async fn record_unknown(&self, person: Person, id: String, emergency: bool) -> Refusal {
         let recorded = self.ledger.record(move |desk| {
             let said = Detail { asked: Some(id.chars().take(64).collect()), ..Detail::default() };
-            let event = Event::AccessOpened(Opened { mode: "seek".into(), until: None });
+            let event =
+                Event::AccessOpened(Opened { mode: "seek".into(), until: None, mandate: None, emergency });
             person.refused::<()>(
                 desk,
                 Verb::View,
@@ -266,10 +302,11 @@ impl Service {
         crowded: bool,
     ) -> Result<Recorded<Permit>, Refusal> {
         let (question, meters) = (question.clone(), self.sessions.meters.clone());
+        let review_within = self.config.limits.emergency_review;
         let recorded = self.ledger.record(move |desk| {
             let uid = question.person.principal.uid;
             let used = |rule: &RuleId, since| meters.used(desk, uid, rule, since);
-            let decision = question.decide(desk.policy, desk.house, desk.now.time, &used);
+            let decision = question.decide(desk, &used);
             let purging = desk.state.recording(&question.id).is_none_or(|recording| recording.purging);
             let restricted = desk.state.holds().restricts(&question.id);
             let decision = match decision {
@@ -285,8 +322,7 @@ impl Service {
                     refused_because("policy", DenialKind::Conflict, "the policy changed at this moment")
                 }),
                 Decision::Allow(permit)
-                    if question.pipes
-                        && !(question.request.stream && desk.policy.allows_pipe(permit.rule())) =>
+                    if question.pipes && !(question.request.stream && permit.allows_pipe()) =>
                 {
                     Decision::Deny(refused_because(
                         "pipe",
@@ -315,16 +351,27 @@ impl Service {
             match prepared.unwrap_or(Err(PrepareError::NoMount)) {
                 Ok(()) => {
                     let since = start_of_day(desk.now.time, &desk.house.time_zone);
-                    let so_far = || desk.holders.used(desk.state.uses(), uid, permit.rule(), since).bytes;
+                    let so_far = || desk.told.holders.used(desk.state.uses(), uid, permit.rule(), since).bytes;
                     let _begun = meters.of(uid, permit.rule(), since, so_far);
-                    let draft = question.draft(desk, Some(permit.expires()));
+                    let draft = question.draft(desk, Some(&permit));
                     let subject = Subject {
                         session: Some(session),
                         purpose: permit.purpose().cloned(),
                         ..draft.subject.clone()
                     };
-                    let draft = draft.outcome(Outcome::Granted).about(subject).with_detail(detail);
-                    Ok(Proposal::new(draft, Ok(permit)))
+                    let granted =
+                        draft.outcome(Outcome::Granted).about(subject.clone()).with_detail(detail.clone());
+                    let spent = permit.clone();
+                    let emergency = permit.emergency();
+                    let proposal = question.person.permitted(desk, Some(&spent), granted, permit);
+                    Ok(if emergency {
+                        let review = after_emergency(subject.clone(), detail, desk.now.time, &review_within);
+                        proposal
+                            .and(Draft::fact(Event::AccessEmergency(Nothing {})).about(subject))
+                            .and(review)
+                    } else {
+                        proposal
+                    })
                 }
                 Err(error) => {
                     let draft = question.draft(desk, None).outcome(Outcome::Failed).with_detail(detail);
@@ -410,74 +457,6 @@ const NO_MOUNT: &str = "the private mount is gone";
 
 fn refused_because(rule: &'static str, kind: DenialKind, why: &str) -> Denial {
     let rule = RuleId::builtin(rule);
-    Denial { sentence: format!("Refused by rule {rule}: {why}."), rule, kind }
-}
-
-/// Why a recording that may be opened cannot be.
-#[derive(Debug)]
-enum PrepareError {
-    NoMount,
-    Mount(String),
-    Damaged {
-        harm: Harm,
-    },
-    /// The ledger says so already: it is not looked at again, and no second entry says it.
-    Known(Damage),
-}
-
-impl PrepareError {
-    fn key(error: crate::shell::disk::slots::SlotError) -> Self {
-        use crate::shell::disk::slots::SlotError;
-        let gone = matches!(error, SlotError::NotFound | SlotError::Damaged { .. });
-        Self::of(gone.then_some(Harm::KeyMissing), "the key of a recording cannot be used", &error)
-    }
-    fn object(error: ObjectError) -> Self {
-        let harm = match error {
-            ObjectError::Missing(_) => Some(Harm::ObjectMissing),
-            ObjectError::Damaged { .. } => Some(Harm::ObjectDamaged),
-            _ => None,
-        };
-        Self::of(harm, "a sealed recording cannot be used", &error)
-    }
-    /// `harm`: what is damaged for good. A disk that does not answer, descriptors or memory that ran out are no damage.
-    fn of(harm: Option<Harm>, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        match harm {
-            Some(harm) => Self::damaged(harm, words, error),
-            None => Self::Mount(errors::chain(error)),
-        }
-    }
-    fn damaged(harm: Harm, words: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        let message = format!("{words}: {}", errors::chain(error));
-        let what = [("what", harm.as_str())];
-        journal::record(log::Level::Error, message_id::STORE_DAMAGED, &message, &what);
-        Self::Damaged { harm }
-    }
-    fn damage(&self) -> Option<StoreDamaged> {
-        match self {
-            Self::Damaged { harm } => {
-                Some(StoreDamaged { what: harm.as_str().into(), offset: None, count: None })
-            }
-            Self::NoMount | Self::Mount(_) | Self::Known(_) => None,
-        }
-    }
-    fn denial(&self) -> Denial {
-        let sentence = match self {
-            Self::NoMount => "The service cannot make descriptors now; `greffierctl status` says why.",
-            Self::Mount(error) => {
-                log::error!("a descriptor could not be made: {error}");
-                "The descriptor could not be made; the administrator finds the cause in the journal."
-            }
-            Self::Damaged { harm } | Self::Known(Damage { harm, .. }) => match harm {
-                Harm::KeyMissing => {
-                    "The key of this recording is damaged in both copies. The administrator puts keys/ back from a backup and starts the \
-                     service again."
-                }
-                _ => {
-                    "The sealed recording is damaged. The administrator finds its file in the journal, puts it back from a \
-                     backup, and runs `greffierctl store scrub --recording` with its id: then it can be opened again."
-                }
-            },
-        };
-        Denial { rule: RuleId::builtin("store"), kind: DenialKind::Denied, sentence: sentence.into() }
-    }
+    let sentence = format!("Refused by rule {rule}: {why}.");
+    Denial::new(rule, kind, sentence)
 }

@@ -5,13 +5,15 @@
 
 use std::io;
 
+use super::facts::{completed, facts_for};
 use super::ledger::{Desk, Proposal};
+use super::reauth::Reauth;
 use crate::core::access::Recorded;
 use crate::core::event::{Detail, Draft, Outcome, Process, Who};
 use crate::core::ids::{ReasonCode, RuleId};
 use crate::core::policy::{
-    AccessRequest, Decision, Denial, DenialKind, FloodVerdict, Principal, RefusalKey, Target, Verb, decide,
-    refuse_caller,
+    AccessRequest, Decision, Denial, DenialKind, Facts, FloodVerdict, Principal, RefusalKey, Scope, Target,
+    Verb, decide, may, refuse_caller,
 };
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::shell::bus::caller::Caller;
@@ -26,6 +28,8 @@ pub struct Person {
     pub who: Who,
     /// Unique name on the bus.
     pub bus_name: String,
+    /// Whether he has authenticated again for this call.
+    pub reauth: Reauth,
 }
 
 impl Person {
@@ -45,6 +49,7 @@ impl Person {
                 login_uid: caller.login_uid,
             },
             bus_name: caller.bus_name.clone(),
+            reauth: Reauth::NotAsked,
             who: Who {
                 uid,
                 user: name,
@@ -67,7 +72,7 @@ impl Person {
     /// A request without purpose, case or end.
     pub fn asks(&self, verb: Verb, target: Target, reason: Option<ReasonCode>) -> AccessRequest {
         let who = self.principal.clone();
-        AccessRequest { who, verb, target, purpose: None, reason, case_given: false, until: None }
+        AccessRequest { reason, ..AccessRequest::new(who, verb, target) }
     }
 
     /// The proposal that records a refusal. `draft` is what would have been recorded had it been allowed.
@@ -78,6 +83,7 @@ impl Person {
         denial: Denial,
         draft: Draft,
     ) -> Result<Proposal<Result<T, Denial>>, Refusal> {
+        let denial = self.reauth.told(denial);
         // What the caller may not know of is counted as what does not exist: the bound must not tell them apart.
         let rule = if denial.kind == DenialKind::NotKnown {
             RuleId::builtin("unknown")
@@ -102,19 +108,30 @@ impl Person {
 
 /// The denial for what is not there: the same as for what the caller may not know of, unless he may ask nothing at all.
 pub fn unknown(desk: &Desk<'_>, person: &Person) -> Denial {
-    refuse_caller(desk.house, &person.principal).unwrap_or_else(|| Denial {
-        rule: RuleId::builtin("unknown"),
-        kind: DenialKind::NotKnown,
-        sentence: "Refused by rule builtin.unknown: there is no such recording.".into(),
+    refuse_caller(desk.house, &person.principal).unwrap_or_else(|| {
+        let sentence = "Refused by rule builtin.unknown: there is no such recording.".into();
+        Denial::new(RuleId::builtin("unknown"), DenialKind::NotKnown, sentence)
     })
 }
 
 /// `decide`, after the question whether this caller may ask anything: that refusal tells nothing of any recording.
-pub fn decide_for(desk: &Desk<'_>, request: &AccessRequest) -> Decision {
+pub fn decide_for(desk: &Desk<'_>, person: &Person, request: &AccessRequest) -> Decision {
     match refuse_caller(desk.house, &request.who) {
         Some(denial) => Decision::Deny(denial),
-        None => decide(desk.policy, desk.house, request, desk.now.time),
+        None => {
+            let request = completed(desk, request);
+            let facts = Facts { reauthenticated: person.reauth.is_done(), ..facts_for(desk, &request) };
+            decide(desk.policy, desk.house, &request, &facts, desk.now.time)
+        }
     }
+}
+
+/// Where the caller may do `verb`, whatever the source.
+pub fn may_for(desk: &Desk<'_>, person: &Person, verb: Verb) -> Result<Scope, Denial> {
+    let asked = person.asks(verb, Target::Service, None);
+    let request = completed(desk, &asked);
+    let facts = Facts { reauthenticated: person.reauth.is_done(), ..facts_for(desk, &request) };
+    may(desk.policy, desk.house, &request, &facts, desk.now.time)
 }
 
 /// What was recorded as allowed, or the refusal as the caller is told it.
@@ -126,6 +143,7 @@ pub fn allowed<T>(recorded: Recorded<Result<T, Denial>>) -> Result<Recorded<T>, 
             DenialKind::ReasonRequired { .. } => RefusalKind::ReasonRequired,
             DenialKind::InvalidArgument(_) => RefusalKind::InvalidArgument,
             DenialKind::Conflict => RefusalKind::Conflict,
+            DenialKind::ApprovalRequired => RefusalKind::ApprovalRequired,
             DenialKind::LimitReached => RefusalKind::LimitReached,
         };
         journal::record(

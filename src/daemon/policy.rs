@@ -10,10 +10,13 @@ use std::sync::Arc;
 use super::errors::chain;
 use super::health::Part;
 use super::ledger::Proposal;
-use super::person::{Person, allowed};
+use super::person::{Person, allowed, decide_for};
 use super::service::Service;
-use crate::core::event::{Detail, Draft, Event, Nothing, SourceFacts, Subject};
-use crate::core::policy::{Decision, Policy, PolicyFile, Target, Verb, decide};
+use super::sessions::End;
+use crate::core::event::{
+    ApprovalStep, Detail, Draft, Event, Nothing, Outcome, Party, Searched, SourceFacts, Subject,
+};
+use crate::core::policy::{AccessRequest, Decision, Policy, PolicyFile, Target, Verb};
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::shell::journal;
 use crate::shell::message_id;
@@ -33,16 +36,31 @@ impl Service {
     /// `Manager.Reload`.
     pub(super) async fn reload_for(self: &Arc<Self>, person: Person) -> Result<(), Refusal> {
         let asked_by = person.clone();
-        let now = self.clock.now().time;
         let request = person.asks(Verb::Administer, Target::Service, None);
-        match decide(&self.policy_in_force(), &self.house, &request, now) {
+        let asked = request.clone();
+        match self.ledger.look(move |desk| decide_for(desk, &person, &asked)).await? {
             Decision::Allow(permit) => {
-                let detail = asked_by.detail(permit.rule());
-                self.load_policy(detail).await.map(|_| ()).map_err(|findings| {
+                let mut detail = asked_by.detail(permit.rule());
+                if permit.approval().is_some() {
+                    detail.approver = self.spend_approval(asked_by, request).await?;
+                }
+                let loaded = self.load_policy(detail.clone()).await.map_err(|findings| {
                     let sentence =
                         format!("The policy was refused and the old one stays: {}", findings.join("; "));
                     Refusal::invalid(sentence)
-                })
+                })?;
+                match loaded {
+                    Loaded::New => Ok(()),
+                    // Nothing came into force; the question is an entry all the same (invariant 2).
+                    Loaded::Same | Loaded::None => {
+                        let searched =
+                            Searched { what: "policy".into(), sources: Vec::new(), from: None, to: None };
+                        let draft = Draft::fact(Event::AccessSearched(searched)).outcome(Outcome::Granted);
+                        let recorded =
+                            self.ledger.record(move |_| Ok(Proposal::new(draft.with_detail(detail), ())));
+                        recorded.await.map(|_| ())
+                    }
+                }
             }
             Decision::Deny(denial) => {
                 let recorded = self.ledger.record(move |desk| {
@@ -52,6 +70,24 @@ impl Service {
                 allowed(recorded.await?).map(|_| ())
             }
         }
+    }
+
+    /// Spends the approval under which a policy is loaded, in an entry before it: what is loaded is not known yet. Gives the
+    /// second person.
+    async fn spend_approval(&self, person: Person, request: AccessRequest) -> Result<Option<Party>, Refusal> {
+        let recorded = self.ledger.record(move |desk| match decide_for(desk, &person, &request) {
+            Decision::Allow(permit) => {
+                let approver = permit.approval().and_then(|id| desk.told.answerer(desk.state, id));
+                let step = ApprovalStep { approval: permit.approval().copied() };
+                let detail = Detail { approver: approver.clone(), ..person.detail(permit.rule()) };
+                Ok(Proposal::new(Draft::fact(Event::ApprovalUsed(step)).with_detail(detail), Ok(approver)))
+            }
+            Decision::Deny(denial) => {
+                let draft = Draft::fact(Event::PolicyRefused(Nothing {}));
+                person.refused(desk, Verb::Administer, denial, draft)
+            }
+        });
+        Ok(allowed(recorded.await?)?.into_value())
     }
 
     /// Loads the files and puts them in force. `by` says who ordered it; empty at start and on SIGHUP.
@@ -95,7 +131,8 @@ impl Service {
                 } else {
                     self.health.mend(Part::Policy);
                 }
-                self.reconsider_sessions().await;
+                self.reconsider_sessions(End::PolicyChanged).await;
+                self.look_for_polkit().await;
                 Ok(loaded)
             }
             Err(refusal) => Err(vec![refusal.sentence]),
@@ -164,8 +201,7 @@ impl Service {
         // What stands in a policy names persons: findings go to the detail, and only so many.
         let detail = Detail { findings: findings.iter().take(100).cloned().collect(), ..by };
         let recorded = self.ledger.record(move |_| {
-            let draft =
-                Draft::fact(Event::PolicyRefused(Nothing {})).outcome(crate::core::event::Outcome::Failed);
+            let draft = Draft::fact(Event::PolicyRefused(Nothing {})).outcome(Outcome::Failed);
             Ok(Proposal::new(draft.with_detail(detail), ()))
         });
         if let Err(refusal) = recorded.await {
@@ -212,7 +248,7 @@ impl Service {
         let Ok(policy) = self.ledger.look(|desk| desk.policy.clone()).await else { return };
         if policy.digest() != self.policy_in_force().digest() {
             self.set_policy(policy);
-            self.reconsider_sessions().await;
+            self.reconsider_sessions(End::PolicyChanged).await;
         }
     }
 }

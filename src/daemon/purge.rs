@@ -12,7 +12,7 @@ use super::clock::doubt;
 use super::errors::chain;
 use super::health::Part;
 use super::ledger::{Desk, Proposal};
-use super::person::{Person, allowed};
+use super::person::{Person, allowed, may_for};
 use super::recover;
 use super::service::Service;
 use super::sessions::End;
@@ -20,7 +20,7 @@ use crate::core::access::Recorded;
 use crate::core::event::{Because, Draft, Event, Outcome, PurgeDone, PurgePlanned, Searched, Subject};
 use crate::core::format::slot::SlotKind;
 use crate::core::ids::{RecordingId, SourceId};
-use crate::core::policy::{Scope, Verb, may};
+use crate::core::policy::{Scope, Verb};
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::core::retention::{
     Action, ClockDoubt, ClockVerdict, PurgeFact, PurgeHistory, PurgePlan, plan_purge,
@@ -102,7 +102,7 @@ impl Service {
     pub(super) async fn plan_for(&self, person: Person) -> Result<Vec<PlanRow>, Refusal> {
         let recorded = self.ledger.record(move |desk| {
             let draft = Draft::fact(looked_at_plan());
-            match may(desk.policy, desk.house, &person.principal, Verb::Purge, desk.now.time) {
+            match may_for(desk, &person, Verb::Purge) {
                 Ok(scope) => {
                     let plan = plan(desk);
                     let rows = plan.lines().iter().filter(|line| scope.covers(&line.source));
@@ -128,16 +128,16 @@ impl Service {
     pub(super) async fn run_for(self: &Arc<Self>, person: Person) -> Result<RunReport, Refusal> {
         let asked_by = person.clone();
         // Also when nothing is due: the order itself is an entry.
-        let recorded = self.ledger.record(move |desk| {
-            match may(desk.policy, desk.house, &person.principal, Verb::Purge, desk.now.time) {
-                Ok(scope) => {
-                    let draft = Draft::fact(looked_at_plan()).outcome(Outcome::Granted);
-                    Ok(Proposal::new(draft.with_detail(person.detail(scope.rule())), Ok(scope)))
-                }
-                Err(denial) => {
-                    let draft = Draft::fact(Event::PurgePlanned(PurgePlanned { due: None }));
-                    person.refused(desk, Verb::Purge, denial, draft)
-                }
+        let recorded = self.ledger.record(move |desk| match may_for(desk, &person, Verb::Purge) {
+            Ok(scope) => {
+                let draft = Draft::fact(looked_at_plan()).outcome(Outcome::Granted);
+                let draft = draft.with_detail(person.detail(scope.rule()));
+                let spent = scope.clone();
+                Ok(person.permitted_in(desk, &spent, Verb::Purge, draft, scope))
+            }
+            Err(denial) => {
+                let draft = Draft::fact(Event::PurgePlanned(PurgePlanned { due: None }));
+                person.refused(desk, Verb::Purge, denial, draft)
             }
         });
         let scope = allowed(recorded.await?)?.into_value();

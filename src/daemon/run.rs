@@ -6,6 +6,7 @@
 //! errors end the start with nothing changed and one line that says what to do.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::thread::JoinHandle;
 
@@ -19,6 +20,7 @@ use super::keys::OpenedKeys;
 use super::ledger::second_place::SecondPlace;
 use super::ledger::{OpenError, OpenLedger, Proposal};
 use super::projection::{Follow, Projection};
+use super::reauth::Dialogs;
 use super::rekey::RekeyError;
 use super::service::Service;
 use super::sessions::{End, Sessions, account};
@@ -172,6 +174,7 @@ async fn start(config: Config, state_dir: &StateDir, environment: &Environment) 
     serve::show_holds(&service).await;
     serve::take_name(&service).await?;
     serve::spawn_followers(&service);
+    service.look_for_polkit().await;
     match Spool::open(&service.config.spool_dir) {
         Ok(spool) => drop(tokio::spawn(ingest::run(service.clone(), spool))),
         Err(error) => {
@@ -263,6 +266,8 @@ pub(super) async fn open_all(
         rotating: tokio::sync::Mutex::default(),
         catalogue,
         sessions: Sessions::default(),
+        asks_again: AtomicBool::new(false),
+        dialogs: Dialogs::default(),
         health,
         space: Space::default(),
         medium: state_dir.medium().name,
@@ -273,6 +278,7 @@ pub(super) async fn open_all(
         loading: tokio::sync::Mutex::default(),
         clock_sound: Mutex::new(found_sound),
         retention_changed: Notify::new(),
+        reviews_changed: Notify::new(),
         verifier_key: log_key.to_string(),
         policy: RwLock::new(Arc::new(Policy::empty())),
         policy_version: watch::Sender::new(0),
@@ -321,7 +327,7 @@ pub(super) async fn take_up(
     }
     service.resume_rotation().await;
     mount(service);
-    service.learn_holders().await.map_err(|refusal| Fatal::Recovery(refusal.to_string()))?;
+    service.learn_told().await.map_err(|refusal| Fatal::Recovery(refusal.to_string()))?;
     load_policy_at_start(service).await;
     let _left = recover::remove_sealed_leftovers(service, None).await;
     Ok(())

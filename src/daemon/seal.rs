@@ -369,7 +369,7 @@ impl Service {
 fn may_seal(desk: &Desk<'_>, person: &Person, typed: &str) -> Result<(SourceId, RuleId), Denial> {
     let known = typed.parse::<SourceId>().ok().filter(|source| desk.policy.source(source).is_some());
     let target = known.clone().map_or(Target::Service, Target::Source);
-    match (known, decide_for(desk, &person.asks(Verb::Seal, target, None))) {
+    match (known, decide_for(desk, person, &person.asks(Verb::Seal, target, None))) {
         (Some(source), Decision::Allow(permit)) => Ok((source, permit.rule().clone())),
         (None, Decision::Allow(_)) => Err(unknown_source()),
         (_, Decision::Deny(denial)) => Err(denial),
@@ -385,11 +385,8 @@ fn not_allowed(source: SourceId) -> Draft {
 }
 
 fn unknown_source() -> Denial {
-    Denial {
-        rule: RuleId::builtin("unknown"),
-        kind: DenialKind::Denied,
-        sentence: "Refused by rule builtin.unknown: the policy has no such source.".into(),
-    }
+    let sentence = "Refused by rule builtin.unknown: the policy has no such source.".into();
+    Denial::new(RuleId::builtin("unknown"), DenialKind::Denied, sentence)
 }
 
 /// Start and end: as the caller says; else the end is the modification time and the start the birth time if not later.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::ledger::Proposal;
+use super::facts::facts_for;
 use super::person::{Person, allowed, decide_for, unknown};
 use super::projection;
 use super::service::Service;
@@ -43,16 +43,12 @@ impl Service {
                 Event::AccessSearched(Searched { what: "search".into(), sources, from, to })
             };
             let now = desk.now.time;
-            match decide_for(desk, &request) {
+            match decide_for(desk, &person, &request) {
                 Decision::Allow(permit) => {
                     let reason = permit.reason().cloned();
-                    let mut sources: BTreeSet<SourceId> = reason
-                        .iter()
-                        .flat_map(|reason| {
-                            searchable_sources(desk.policy, desk.house, &person.principal, reason, now)
-                        })
-                        .map(|(source, _)| source)
-                        .collect();
+                    let facts = facts_for(desk, &request);
+                    let searchable = searchable_sources(desk.policy, desk.house, &request, &facts, now);
+                    let mut sources: BTreeSet<SourceId> = searchable.into_keys().collect();
                     // A source that is unknown, or not the caller's to search, is left out in silence.
                     sources.retain(|source| everywhere || asked.contains(source));
                     let draft = Draft::fact(event(&sources))
@@ -61,7 +57,7 @@ impl Service {
                         .with_detail(person.detail(permit.rule()));
                     // Hardly ever any: the catalogue knows what was sealed, the state what became of it.
                     let damaged: BTreeSet<RecordingId> = desk.state.damaged().keys().copied().collect();
-                    Ok(Proposal::new(draft, Ok((sources, damaged))))
+                    Ok(person.permitted(desk, Some(&permit), draft, (sources, damaged)))
                 }
                 Decision::Deny(denial) => {
                     let said = Detail { asked: Some(typed_reason), ..Detail::default() };
@@ -128,10 +124,10 @@ impl Service {
             let row = told(row, desk.state.damaged().contains_key(&id));
             let request = person.asks(Verb::Search, Target::Recording { id, source: source.clone() }, None);
             let draft = Draft::fact(event).about(Subject::recording(id, source));
-            match decide_for(desk, &request) {
+            match decide_for(desk, &person, &request) {
                 Decision::Allow(permit) => {
                     let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule()));
-                    Ok(Proposal::new(draft, Ok(row)))
+                    Ok(person.permitted(desk, Some(&permit), draft, row))
                 }
                 Decision::Deny(denial) => person.refused(desk, Verb::Search, denial, draft),
             }

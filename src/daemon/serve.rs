@@ -15,9 +15,10 @@ use crate::core::event::{Detail, Draft, Event, Outcome, RefusedMany, Who};
 use crate::core::policy;
 use crate::shell::bus::caller::Callers;
 use crate::shell::bus::interfaces::{
-    Desk, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface, RetentionInterface, SCRUB,
-    ScrubInterface, announce_state,
+    Desk, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface, RegistersInterface,
+    RetentionInterface, ReviewsInterface, SCRUB, ScrubInterface, announce_state,
 };
+use crate::shell::bus::polkit;
 use crate::shell::sys::memory;
 use crate::shell::{journal, message_id, systemd, users};
 
@@ -44,7 +45,9 @@ pub(super) async fn join_bus(service: &Arc<Service>) -> Result<Bus, Fatal> {
         server.at(ROOT, RecordingsInterface(desk.clone())).await?;
         server.at(ROOT, RetentionInterface(desk.clone())).await?;
         server.at(ROOT, LedgerInterface(desk.clone())).await?;
+        server.at(ROOT, RegistersInterface(desk.clone())).await?;
         server.at(ROOT, ManagerInterface(desk.clone())).await?;
+        server.at(ROOT, ReviewsInterface(desk.clone())).await?;
         server.at(SCRUB, ScrubInterface(desk.clone())).await?;
         let bus = zbus::fdo::DBusProxy::new(&connection).await?;
         // Subscribed before the name is taken: no owner can leave unseen.
@@ -71,9 +74,14 @@ async fn follow_names(
 ) {
     while let Some(change) = leaving.next().await {
         let Ok(change) = change.args() else { continue };
+        if change.name.as_str() == polkit::NAME {
+            let service = service.clone();
+            tokio::spawn(async move { service.look_for_polkit().await });
+        }
         if change.new_owner.is_none() {
             let gone = change.name.to_string();
             callers.forget(&gone);
+            service.dialogs.left(&gone);
             // Not awaited: names of the whole bus wait here, and no call is answered once their queue is full.
             for id in service.sessions.which(|live| live.bus_name == gone) {
                 service.end_soon(id, End::PeerGone);
@@ -90,18 +98,20 @@ pub(super) async fn show_holds(service: &Arc<Service>) {
     }
 }
 
-/// Starts the tasks that follow ledger, progress, retention, details, keys, heartbeat, clock, space, state and refusals.
+/// Starts the tasks that follow ledger, progress, retention, details, registers, keys, heartbeat, clock, space, state and refusals.
 pub(super) fn spawn_followers(service: &Arc<Service>) {
     tokio::spawn(service.clone().follow_ledger());
     tokio::spawn(service.clone().follow_progress());
     tokio::spawn(service.clone().follow_expiry());
     tokio::spawn(service.clone().follow_retention());
     tokio::spawn(service.clone().follow_details());
+    tokio::spawn(service.clone().follow_registers());
     tokio::spawn(service.clone().follow_rekey());
     tokio::spawn(service.clone().follow_heartbeat());
     tokio::spawn(service.clone().follow_memory());
     tokio::spawn(service.clone().follow_clock());
     tokio::spawn(service.clone().follow_space());
+    tokio::spawn(service.clone().follow_reviews());
     tokio::spawn(follow_condition(service.clone()));
     tokio::spawn(follow_refusals(service.clone()));
 }

@@ -3,6 +3,7 @@
 //! Owns no order of its own: each method identifies the person and calls the file that has the steps.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -13,17 +14,19 @@ use super::health::Health;
 use super::ledger::{Availability, Ledger, Reader};
 use super::person::Person;
 use super::projection::Projection;
+use super::reauth::{About, Dialogs};
 use super::scrub::Scrubs;
 use super::sessions::Sessions;
 use super::space::Space;
 use crate::core::ids::{HoldId, RecordingId, SessionId};
-use crate::core::policy::{House, Policy, RefusedMany};
+use crate::core::policy::{House, Policy, RefusedMany, Verb};
 use crate::core::refusal::Refusal;
 use crate::core::retention::DetailFacts;
 use crate::core::time::Moment;
+use crate::shell::bus::archive::registers::{RegisterAct, RegisterFilter, RegisterKind, RegisterRow};
 use crate::shell::bus::archive::{
     Answer, Archive, DetailPlanRow, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow,
-    RunReport, ScrubFinding, ScrubProgress, ScrubRequest, SealRequest, SessionInfo, Status,
+    ReviewRow, RunReport, ScrubFinding, ScrubProgress, ScrubRequest, SealRequest, SessionInfo, Status,
 };
 use crate::shell::bus::caller::Caller;
 use crate::shell::bus::interfaces::Desk;
@@ -48,6 +51,10 @@ pub struct Service {
     pub(super) store: ObjectStore,
     pub(super) catalogue: Projection,
     pub(super) sessions: Sessions,
+    /// Whether the policy in force may ask somebody to authenticate again.
+    pub(super) asks_again: AtomicBool,
+    /// Dialogs in which people authenticate again.
+    pub(super) dialogs: Dialogs,
     pub(super) health: Arc<Health>,
     /// Room on the disk.
     pub(super) space: Space,
@@ -67,6 +74,8 @@ pub struct Service {
     pub(super) clock_sound: Mutex<Moment>,
     /// Something may have fallen due.
     pub(super) retention_changed: Notify,
+    /// A review was raised.
+    pub(super) reviews_changed: Notify,
     pub(super) verifier_key: String,
     pub(super) policy: RwLock<Arc<Policy>>,
     pub(super) policy_version: watch::Sender<u64>,
@@ -102,6 +111,7 @@ impl Service {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
     pub(super) fn set_policy(&self, policy: Arc<Policy>) {
+        self.asks_again.store(policy.may_ask_again(), Ordering::Relaxed);
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
         self.policy_version.send_modify(|version| *version += 1);
         self.retention_changed.notify_one();
@@ -127,6 +137,18 @@ impl Service {
     async fn person(&self, caller: Caller) -> Result<(Arc<Self>, Person), Refusal> {
         let me = self.serving()?;
         Ok((me, Person::of(caller).await?))
+    }
+
+    /// The caller, who has authenticated again where the policy lets only such a person do it.
+    async fn person_to(
+        &self,
+        caller: Caller,
+        verb: Verb,
+        about: About,
+    ) -> Result<(Arc<Self>, Person), Refusal> {
+        let (me, person) = self.person(caller).await?;
+        let person = me.authenticated(person, verb, about).await?;
+        Ok((me, person))
     }
 
     /// The service, unless it ends.
@@ -171,7 +193,7 @@ impl Archive for Service {
         me.open_recording(asking, id, request).await
     }
     async fn seal(&self, caller: Caller, file: OwnedFd, request: SealRequest) -> Answer<(RecordingId, u64)> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::Seal, About::Source(request.source.clone())).await?;
         me.refuse_when_full(&person).await?;
         me.seal_passed(person, file, request).await
     }
@@ -184,96 +206,121 @@ impl Archive for Service {
         me.session_info_for(person, session).await
     }
     async fn plan(&self, caller: Caller) -> Answer<Vec<PlanRow>> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::Purge, About::Nothing).await?;
         me.plan_for(person).await
     }
     async fn run(&self, caller: Caller) -> Answer<RunReport> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::Purge, About::Nothing).await?;
         me.run_for(person).await
     }
     async fn plan_details(&self, caller: Caller) -> Answer<Vec<DetailPlanRow>> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::Purge, About::Nothing).await?;
         me.plan_details_for(person).await
     }
     async fn confirm_clock(&self, caller: Caller) -> Answer<()> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::Administer, About::Nothing).await?;
         me.confirm_clock_for(person).await
     }
     async fn hold(&self, caller: Caller, request: HoldRequest) -> Answer<HoldId> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) =
+            self.person_to(caller, Verb::Hold, About::Recording(request.recording.clone())).await?;
         me.place_hold(person, request).await
     }
     async fn lift(&self, caller: Caller, hold: HoldId, ground: Option<String>) -> Answer<()> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::Lift, About::Hold(hold)).await?;
         me.lift_hold(person, hold, ground).await
     }
+    async fn reviews(&self, caller: Caller) -> Answer<Vec<ReviewRow>> {
+        let (me, person) = self.person_to(caller, Verb::Review, About::Nothing).await?;
+        me.reviews_for(person).await
+    }
+    async fn review_done(&self, caller: Caller, review: u64, text: String) -> Answer<u64> {
+        let (me, person) = self.person_to(caller, Verb::Review, About::Nothing).await?;
+        me.review_done_for(person, review, text).await
+    }
     async fn head(&self, caller: Caller) -> Answer<String> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::ReadLedger, About::Nothing).await?;
         me.refuse_when_full(&person).await?;
         me.head_for(person).await
     }
     async fn read(&self, caller: Caller, from: u64, count: u32, details: bool) -> Answer<Vec<String>> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::ReadLedger, About::Nothing).await?;
         me.refuse_when_full(&person).await?;
         me.read_for(person, from, count, details).await
     }
     async fn epochs(&self, caller: Caller, from: u64, count: u32) -> Answer<Vec<String>> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::ReadLedger, About::Nothing).await?;
         me.refuse_when_full(&person).await?;
         me.epochs_for(person, from, count).await
     }
     async fn receipt(&self, caller: Caller, entry: u64) -> Answer<String> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::ReadLedger, About::Nothing).await?;
         me.refuse_when_full(&person).await?;
         me.receipt_for(person, entry).await
     }
     async fn consistency(&self, caller: Caller, old: u64, new: u64) -> Answer<Vec<String>> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::ReadLedger, About::Nothing).await?;
         me.refuse_when_full(&person).await?;
         me.consistency_for(person, old, new).await
     }
-    async fn reload(&self, caller: Caller) -> Answer<()> {
+    async fn list_register(
+        &self,
+        caller: Caller,
+        register: RegisterKind,
+        filter: RegisterFilter,
+    ) -> Answer<Vec<RegisterRow>> {
         let (me, person) = self.person(caller).await?;
+        me.refuse_when_full(&person).await?;
+        me.list_register_for(person, register, filter).await
+    }
+    async fn record_act(&self, caller: Caller, act: RegisterAct) -> Answer<(String, u64)> {
+        let (me, person) = self.person(caller).await?;
+        me.record_act_for(person, act).await
+    }
+    async fn reload(&self, caller: Caller) -> Answer<()> {
+        let (me, person) = self.person_to(caller, Verb::Administer, About::Nothing).await?;
         me.reload_for(person).await
     }
     async fn rebuild_index(&self, caller: Caller) -> Answer<()> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::Administer, About::Nothing).await?;
         me.rebuild_index_for(person).await
     }
     async fn scrub(&self, caller: Caller, request: ScrubRequest) -> Answer<()> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::Administer, About::Nothing).await?;
         me.scrub_for(person, request).await
     }
     async fn cancel_scrub(&self, caller: Caller) -> Answer<()> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::Administer, About::Nothing).await?;
         me.cancel_scrub_for(person).await
     }
     async fn scrub_findings(&self, caller: Caller) -> Answer<Vec<ScrubFinding>> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::Administer, About::Nothing).await?;
         me.scrub_findings_for(person).await
     }
     fn scrub_progress(&self) -> ScrubProgress {
         self.scrub_numbers()
     }
     async fn rotate_keys(&self, caller: Caller, ground: Option<String>) -> Answer<()> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::Administer, About::Nothing).await?;
         me.rotate_keys_for(person, ground).await
     }
     async fn backup_keys(&self, caller: Caller, to: Vec<String>) -> Answer<(Vec<u8>, u64)> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::Administer, About::Nothing).await?;
         me.backup_keys_for(person, to).await
     }
     async fn check_backup(&self, caller: Caller, generation: u64, answer: String) -> Answer<u64> {
-        let (me, person) = self.person(caller).await?;
+        let (me, person) = self.person_to(caller, Verb::Administer, About::Nothing).await?;
         me.check_backup_for(person, generation, answer).await
     }
     async fn status(&self) -> Status {
         let condition = self.health.condition();
         let look = self.ledger.look(|desk| {
             let due = desk.state.due().take_while(|(due, _)| *due <= desk.now.time).count();
-            (desk.state.recording_count(), desk.state.holds().len(), due)
+            let reviews = desk.state.reviews();
+            let reviews = (reviews.len(), reviews.overdue(desk.now.time));
+            (desk.state.recording_count(), desk.state.holds().len(), due, reviews)
         });
-        let (recordings, holds, due) = look.await.unwrap_or_default();
+        let (recordings, holds, due, reviews) = look.await.unwrap_or_default();
         Status {
             state: condition.state.into(),
             why: condition.why,
@@ -281,6 +328,8 @@ impl Archive for Service {
             recordings: recordings as u64,
             holds: holds as u64,
             sessions: self.sessions.count() as u64,
+            reviews_open: reviews.0 as u64,
+            reviews_overdue: reviews.1 as u64,
             due: due as u64,
             space: self.space.level().as_str().into(),
             free: self.space.free_bytes(),

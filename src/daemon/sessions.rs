@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::errors::chain;
 use super::ledger::{Availability, Proposal};
 use super::person::{Person, allowed, decide_for, unknown};
+use super::reauth::About;
 use super::service::Service;
 use crate::core::event::{Detail, Draft, Event, Nothing, Outcome, Searched, StoreDamaged, Subject, Who};
 use crate::core::ids::SessionId;
@@ -288,13 +289,14 @@ impl Service {
         let live = self.sessions.get(&id).ok_or_else(not_found)?;
         if live.owner_uid != person.principal.uid {
             let subject = live.subject(id);
+            let person = self.authenticated(person, Verb::ReadLedger, About::Nothing).await?;
             let recorded = self.ledger.record(move |desk| {
                 let draft = Draft::fact(asked_for_session()).about(subject);
                 let request = person.asks(Verb::ReadLedger, Target::Service, None);
-                match decide_for(desk, &request) {
+                match decide_for(desk, &person, &request) {
                     Decision::Allow(permit) => {
                         let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule()));
-                        Ok(Proposal::new(draft, Ok(())))
+                        Ok(person.permitted(desk, Some(&permit), draft, ()))
                     }
                     // To anybody else there is no such session.
                     Decision::Deny(denial) => {

@@ -65,6 +65,7 @@ struct Archive {
 fn person(uid: u32, user: &str) -> Person {
     let user_name = user.parse().ok();
     Person {
+        reauth: super::reauth::Reauth::NotAsked,
         principal: Principal { uid, user: user_name, login_uid: None },
         who: Who { uid, user: Some(user.into()), ..Who::default() },
         bus_name: ":1.1".into(),

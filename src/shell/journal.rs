@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::os::unix::net::UnixDatagram;
+use std::sync::OnceLock;
 
 use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record, SetLoggerError};
@@ -21,7 +23,10 @@ pub fn install(identifier: &str, most_verbose: LevelFilter) -> Result<(), SetLog
     log::set_max_level(most_verbose);
     let journal = if connected_to_journal() { JournalLog::empty().ok() } else { None };
     match journal {
-        Some(journal) => journal.with_syslog_identifier(identifier.to_owned()).install(),
+        Some(journal) => {
+            let _first = JOURNAL.set(identifier.to_owned());
+            journal.with_syslog_identifier(identifier.to_owned()).install()
+        }
         None => log::set_boxed_logger(Box::new(StderrLog)),
     }
 }
@@ -43,6 +48,33 @@ pub fn record(level: Level, id: MessageId, message: &str, fields: &[(&str, &str)
             .build(),
     );
 }
+
+/// Logs what must wake somebody: priority alert, which the crate `log` has no level for. Fields and values as in [`record`], without
+/// line feeds; what is one is a space.
+pub fn alert(id: MessageId, message: &str, fields: &[(&str, &str)]) {
+    let Some(identifier) = JOURNAL.get() else { return record(Level::Error, id, message, fields) };
+    let head = [
+        ("PRIORITY", "1"),
+        ("MESSAGE_ID", id.as_str()),
+        ("SYSLOG_IDENTIFIER", identifier.as_str()),
+        ("MESSAGE", message),
+    ];
+    let mut datagram = String::new();
+    for (name, value) in head.iter().chain(fields) {
+        let value = value.replace(|c: char| c.is_control(), " ");
+        // Writing to a String cannot fail.
+        let _ = writeln!(datagram, "{}={value}", name.to_ascii_uppercase());
+    }
+    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(datagram.as_bytes(), SOCKET));
+    if sent.is_err() {
+        record(Level::Error, id, message, fields);
+    }
+}
+
+/// Where the journal listens.
+const SOCKET: &str = "/run/systemd/journal/socket";
+/// How this process calls itself there; unset when it does not log there.
+static JOURNAL: OnceLock<String> = OnceLock::new();
 
 /// Lines on stderr: `warning: message key=value …`.
 struct StderrLog;
@@ -179,6 +211,14 @@ mod tests {
             let values: Vec<_> = entry.iter().filter(|field| field.0 == name).map(|field| &field.1).collect();
             assert_eq!(values, [value], "{name}");
         }
+        alert(super::super::message_id::ACCESS_EMERGENCY, "an emergency\nPRIORITY=7", &[("entry", "9")]);
+        let length = journal.recv(&mut buffer).unwrap();
+        let entry = fields(&buffer[..length]);
+        let is = |name: &str, value: &str| {
+            entry.iter().filter(|field| field.0 == name).all(|field| field.1 == value)
+        };
+        assert!(entry.len() == 5 && is("PRIORITY", "1") && is("ENTRY", "9"), "{entry:?}");
+        assert!(is("MESSAGE", "an emergency PRIORITY=7"), "{entry:?}");
     }
 
     /// One datagram of systemd's journal: `NAME=value` lines, or name, line feed, length u64le, value, line feed.

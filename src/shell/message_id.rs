@@ -47,9 +47,13 @@ pub const STORE_DAMAGED: MessageId = MessageId("9ee42351170580df41cae7e3bdb8e989
 pub const SPACE_CHANGED: MessageId = MessageId("c74e379779d246c020c21f166d878986");
 /// The file system does not overwrite in place: destroyed keys may survive (invariant 7).
 pub const MEDIUM_KEEPS: MessageId = MessageId("84e09d165e59475f843105f1b7fe064f");
+/// A recording was opened in an emergency: it must be reviewed.
+pub const ACCESS_EMERGENCY: MessageId = MessageId("78a91a11c837408f0fbc2bc8a9bd59fb");
+/// A review is late.
+pub const REVIEW_OVERDUE: MessageId = MessageId("2c2f38a26fcf61c7e280b17a6b3f6ff4");
 
 /// All of them, by name: what the message catalogue must explain.
-pub const ALL: [(&str, MessageId); 16] = [
+pub const ALL: [(&str, MessageId); 18] = [
     ("SERVICE_STARTED", SERVICE_STARTED),
     ("SERVICE_STOPPED", SERVICE_STOPPED),
     ("LEDGER_CLOSED", LEDGER_CLOSED),
@@ -66,6 +70,8 @@ pub const ALL: [(&str, MessageId); 16] = [
     ("STORE_DAMAGED", STORE_DAMAGED),
     ("SPACE_CHANGED", SPACE_CHANGED),
     ("MEDIUM_KEEPS", MEDIUM_KEEPS),
+    ("ACCESS_EMERGENCY", ACCESS_EMERGENCY),
+    ("REVIEW_OVERDUE", REVIEW_OVERDUE),
 ];
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use std::io;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User};
 
+use super::sys::shadow;
+use crate::core::register::judge::AccountIs;
+
 /// The name of the account `uid`; `None` when there is no such account. Blocks.
 ///
 /// # Errors
@@ -23,6 +26,18 @@ pub fn name_of(uid: u32) -> io::Result<Option<String>> {
 /// As [`name_of`].
 pub fn uid_of(name: &str) -> io::Result<Option<u32>> {
     Ok(found(User::from_name(name))?.map(|user| user.uid.as_raw()))
+}
+
+/// Looks at the account `name`; `today` counts days from 1970. Blocks.
+///
+/// # Errors
+/// As [`name_of`].
+pub fn account(name: &str, today: i64) -> io::Result<AccountIs> {
+    let Some(uid) = uid_of(name)? else { return Ok(AccountIs::Gone) };
+    let locked = shadow::of(name)?.is_some_and(|it| {
+        it.password_locked || it.expires_day.is_some_and(|day| i128::from(day) <= i128::from(today))
+    });
+    Ok(if locked { AccountIs::Locked } else { AccountIs::Usable(uid) })
 }
 
 /// The primary group of the account `name`: the group that may write into the spool of its source (design §13).
@@ -60,6 +75,12 @@ mod tests {
         assert_eq!(uid_of("root").unwrap(), Some(0));
         assert_eq!(primary_group_of("root").unwrap(), Some(0));
         assert_eq!(group_name_of(0).unwrap().as_deref(), Some("root"));
+    }
+
+    #[test]
+    fn accounts_are_gone_or_usable() {
+        assert_eq!(account("root", 0).unwrap(), AccountIs::Usable(0));
+        assert_eq!(account("no-such-account-here", 0).unwrap(), AccountIs::Gone);
     }
 
     #[test]

@@ -122,6 +122,18 @@ fn judge_outcome(seen: &Seen<'_>, found: &mut Findings) {
         Event::AccessOpened(_) | Event::AccessSearched(_) | Event::LedgerRead(_) | Event::LedgerProved(_) => {
             &[Granted, Denied, Failed]
         }
+        Event::GrantGiven(_) | Event::ApprovalGiven(_) | Event::RegisterRead(_) => &[Granted, Denied],
+        Event::GrantProposed(_)
+        | Event::GrantEnded(_)
+        | Event::GrantSuspended(_)
+        | Event::GrantReviewed(_)
+        | Event::MandateGiven(_)
+        | Event::MandateChanged(_)
+        | Event::MandateWithdrawn(_)
+        | Event::ApprovalAsked(_)
+        | Event::ApprovalRefused(_)
+        | Event::CharterAcknowledged(_) => &[Done, Denied],
+        Event::ApprovalUsed(_) => &[Done],
         Event::AccessClosed(_) => &[Done, Failed],
         Event::AccessRefusedMany(_) | Event::GuardForeignAccess(_) => &[Denied],
         Event::PolicyRefused(_) => &[Denied, Failed],
@@ -150,6 +162,9 @@ fn code(rule: Rule) -> Code {
         Rule::HoldDuringPurge => Code::HoldDuringPurge,
         Rule::PurgeUnderHold => Code::PurgeUnderHold,
         Rule::PurgeWithoutPlan => Code::PurgeWithoutPlan,
+        Rule::GrantContradiction => Code::GrantContradiction,
+        Rule::MandateContradiction => Code::MandateContradiction,
+        Rule::ApprovalContradiction => Code::ApprovalContradiction,
         Rule::OutOfPlace => Code::EventOutOfPlace,
     }
 }

@@ -91,6 +91,9 @@ codes! {
     PurgeEarly = "purge-early", Rule, "a recording was purged before its earliest time";
     ObjectLeft = "object-left", Rule, "the object of a purged recording is still in the store";
     ObjectStranger = "object-stranger", Rule, "something in the store that no entry sealed";
+    GrantContradiction = "grant-contradiction", Rule, "a grant was given that nobody proposed, or ended, suspended or reviewed where it did not stand";
+    MandateContradiction = "mandate-contradiction", Rule, "a mandate was changed or withdrawn where it did not stand, or used after its end or outside its tasks";
+    ApprovalContradiction = "approval-contradiction", Rule, "an approval was answered twice or late, or used without having been given, twice, late or for something else";
     EventOutOfPlace = "event-out-of-place", Rule, "an event stands where it cannot stand";
     OutcomeWrong = "outcome-wrong", Rule, "an entry has an outcome that its event cannot have";
     DataImplausible = "data-implausible", Rule, "an entry says what cannot be";

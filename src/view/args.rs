@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::core::ids::{Kind, PurposeId, ReasonCode, RecordingId, SourceId};
+use crate::core::ids::{ApprovalId, Kind, MandateId, PurposeId, ReasonCode, RecordingId, SourceId};
 use crate::core::time::Timestamp;
 use crate::shell::terminal::time;
 
@@ -54,6 +54,12 @@ pub enum Command {
         #[command(flatten)]
         open: OpenArgs,
     },
+    /// Read the charter that must be acknowledged before the first opening
+    Charter {
+        /// Say that you have read it; it stands in the ledger
+        #[arg(long)]
+        acknowledge: bool,
+    },
 }
 
 /// `list`.
@@ -99,9 +105,18 @@ pub struct OpenArgs {
     /// More about the reason, in words
     #[arg(long, value_name = "TEXT")]
     pub text: Option<String>,
+    /// An emergency: opens at once where the rules allow that, tells everybody, and will be reviewed
+    #[arg(long, requires = "text")]
+    pub emergency: bool,
     /// Let the session end at this time, earlier than the rules say
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub until: Option<Timestamp>,
+    /// The mandate under which you view it
+    #[arg(long, value_name = "MANDATE")]
+    pub mandate: Option<MandateId>,
+    /// The approval of a second person, where your grant needs one; it serves once
+    #[arg(long, value_name = "APPROVAL")]
+    pub approval: Option<ApprovalId>,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 pub mod args;
 mod cat;
+mod charter;
 mod open;
 mod play;
 mod player;
@@ -63,12 +64,13 @@ async fn answered(cli: Cli, environment: Environment) -> Result<u8, Failure> {
     let player = match &command {
         Command::Play { player, .. } => Some(Player::choose(player, &environment.path)?),
         Command::Cat { .. } => cat::check_output().map(|()| None)?,
-        Command::List(_) | Command::Show { .. } => None,
+        Command::List(_) | Command::Show { .. } | Command::Charter { .. } => None,
     };
     let bus = connect(bus.as_deref(), ANSWER).await?;
     match (command, player) {
         (Command::List(args), _) => list(&bus, form, args).await,
         (Command::Show { id }, _) => show(&bus, form, &id.to_string()).await,
+        (Command::Charter { acknowledge }, _) => charter::charter(&bus, form, acknowledge).await,
         (Command::Play { open, .. }, Some(player)) => play::play(&bus, &open, player).await,
         (Command::Cat { open } | Command::Play { open, .. }, _) => cat::cat(&bus, &open).await,
     }

@@ -6,6 +6,7 @@ use zbus::Connection;
 use zbus::wire::Variant;
 
 use super::args::OpenArgs;
+use crate::shell::bus::client::agent::Agent;
 use crate::shell::bus::client::{Failure, RecordingsProxy, Request, SessionProxy};
 
 /// A recording that is open for us. It ends when this value's descriptor and its copies are closed, at `close`, at its
@@ -34,10 +35,23 @@ pub async fn open<'a>(
     if let Some(text) = &args.text {
         request.insert("text", Variant::from(text.as_str()));
     }
+    if args.emergency {
+        request.insert("emergency", Variant::from(true));
+    }
     if let Some(until) = args.until {
         request.insert("until", Variant::from(until.to_string()));
     }
-    let (path, descriptor, _) = RecordingsProxy::new(bus).await?.open(&args.id.to_string(), request).await?;
+    if let Some(mandate) = &args.mandate {
+        request.insert("mandate", Variant::from(mandate.as_str()));
+    }
+    if let Some(approval) = args.approval {
+        request.insert("approval", Variant::from(approval.to_string()));
+    }
+    // The rules may ask this person to authenticate again.
+    let agent = Agent::start().await;
+    let opened = RecordingsProxy::new(bus).await?.open(&args.id.to_string(), request).await;
+    agent.end().await;
+    let (path, descriptor, _) = opened?;
     let session = SessionProxy::new(bus, path).await?;
     Ok(Opened { session, descriptor: descriptor.into() })
 }

@@ -63,6 +63,8 @@ fn why_ended(why: &str) -> Option<String> {
         "expired" => "its time is over",
         "purged" => "the recording was destroyed",
         "restricted" => "a hold restricts the recording",
+        "mandate-withdrawn" => "the mandate was withdrawn",
+        "rights-ended" => "your grant or mandate allows it no more",
         "policy-changed" => "the policy does not allow it any more",
         "limit-reached" => "the bytes that a day allows were read",
         "service-stopped" => "the service stopped",

@@ -17,14 +17,17 @@ use greffier::core::ledger::receipt::Receipt;
 use greffier::core::ledger::tree::{Frontier, root_of};
 use greffier::core::refusal::{Refusal, RefusalKind};
 use greffier::core::time::Timestamp;
+use greffier::shell::bus::archive::registers::{
+    RegisterAct, RegisterFilter, RegisterKind, RegisterRow, RowValue,
+};
 use greffier::shell::bus::archive::{
     Answer, Archive, DetailPlanRow, Filter, HoldRequest, OpenRequest, OpenedRecording, PlanRow, RecordingRow,
-    RunReport, ScrubFinding, ScrubProgress, ScrubRequest, SealRequest, SessionInfo, Status,
+    ReviewRow, RunReport, ScrubFinding, ScrubProgress, ScrubRequest, SealRequest, SessionInfo, Status,
 };
 use greffier::shell::bus::caller::{Caller, Callers};
 use greffier::shell::bus::interfaces::{
     Desk, HoldInterface, LedgerInterface, ManagerInterface, NAME, ROOT, RecordingsInterface,
-    RetentionInterface, SCRUB, ScrubInterface, SessionInterface,
+    RegistersInterface, RetentionInterface, ReviewsInterface, SCRUB, ScrubInterface, SessionInterface,
 };
 use greffier::shell::crypt::{Secret, Signer};
 
@@ -214,6 +217,15 @@ impl Archive for Fake {
         self.note(format!("lift {hold} {ground:?}"));
         Ok(())
     }
+    async fn reviews(&self, _: Caller) -> Answer<Vec<ReviewRow>> {
+        let at: Timestamp = "2026-05-12T10:00:00Z".parse().unwrap();
+        let (recording, session) = (Some(RECORDING), Some(SESSION));
+        Ok(vec![ReviewRow { entry: 7, why: "emergency".into(), raised: at, due: at, recording, session }])
+    }
+    async fn review_done(&self, _: Caller, review: u64, text: String) -> Answer<u64> {
+        self.note(format!("review {review} {text}"));
+        Ok(8)
+    }
     async fn head(&self, _: Caller) -> Answer<String> {
         Ok(self.head.clone())
     }
@@ -248,6 +260,31 @@ impl Archive for Fake {
         self.note(format!("consistency {old} {new}"));
         let proof = Plan::consistency(old, new).unwrap().assemble(|tile| self.tile(tile)).unwrap();
         Ok(proof.iter().map(ToString::to_string).collect())
+    }
+    async fn list_register(
+        &self,
+        _: Caller,
+        register: RegisterKind,
+        filter: RegisterFilter,
+    ) -> Answer<Vec<RegisterRow>> {
+        self.note(format!("list {} {:?} {:?}", register.as_str(), filter.user, filter.state));
+        let text = |key, text: &str| (key, RowValue::Text(text.into()));
+        Ok(match register {
+            RegisterKind::Charter => vec![vec![
+                text("version", "2026"),
+                text("state", "open"),
+                text("text", "Nobody looks without a reason."),
+            ]],
+            RegisterKind::Mandates => {
+                let tasks = RowValue::Texts(vec!["incident".into()]);
+                vec![vec![text("id", "may"), ("version", RowValue::Number(2)), ("tasks", tasks)]]
+            }
+            RegisterKind::Grants | RegisterKind::Approvals => Vec::new(),
+        })
+    }
+    async fn record_act(&self, _: Caller, act: RegisterAct) -> Answer<(String, u64)> {
+        self.note(format!("{act:?}"));
+        Ok(("faaaaaaaaaaaaaaaaaaaaaaaaa".into(), 14))
     }
     async fn reload(&self, _: Caller) -> Answer<()> {
         Err(Refusal::invalid("policy.toml:3: unknown key \"colour\"."))
@@ -394,7 +431,9 @@ async fn serve(address: &str, archive: Arc<Fake>) -> zbus::Connection {
     server.at(ROOT, RecordingsInterface(desk.clone())).await.unwrap();
     server.at(ROOT, RetentionInterface(desk.clone())).await.unwrap();
     server.at(ROOT, LedgerInterface(desk.clone())).await.unwrap();
+    server.at(ROOT, RegistersInterface(desk.clone())).await.unwrap();
     server.at(ROOT, ManagerInterface(desk.clone())).await.unwrap();
+    server.at(ROOT, ReviewsInterface(desk.clone())).await.unwrap();
     server.at(SCRUB, ScrubInterface(desk.clone())).await.unwrap();
     server
         .at(format!("{ROOT}/session/{SESSION}"), SessionInterface::new(desk.clone(), SESSION))

@@ -52,7 +52,7 @@ taken() { [ -z "$(find "/var/spool/greffier/$1" -type f)" ]; }
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Accounts, and a new archive.
-for user in viewer stranger itservice recorder dpo; do useradd --create-home "$user"; done
+for user in viewer careful stranger itservice recorder dpo; do useradd --create-home "$user"; done
 
 greffierctl init --origin e2e.example/greffier >/tmp/init 2>&1
 cp /tmp/init "$words"
@@ -132,6 +132,42 @@ foreign=$?
 point 'another user gets nothing from the descriptor: read, mmap, sendfile, splice' sh -c "cat $said; [ $foreign -eq 0 ]"
 sed 's/^/    /' "$said"
 point 'and the attempt stands in the ledger' entry '.event == "guard.foreign-access"'
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Authenticating again, with the polkitd of the distribution and its agent for terminals.
+echo 'careful:correct horse' | chpasswd
+# on_terminal PASSWORD: careful opens the footage on a terminal and types that; the footage goes to /tmp/shown.
+on_terminal() {
+    rm -f /tmp/shown
+    /e2e/password.py "$1" env LANG="${2:-C}" runuser -u careful -- sh -c "greffier-view cat $footage --reason incident >/tmp/shown"
+}
+point 'polkit knows the actions' sh -c 'pkaction | grep -c "^org.greffier.archive." | grep -qx 13'
+point 'on a terminal, the right password opens' on_terminal 'correct horse'
+cp "$words" "$said"
+point 'all of it' cmp /tmp/shown /e2e/entrance.mp4
+point 'the terminal showed recording, source and reason' grep "view recording $footage of entrance for the reason incident" "$said"
+point 'in French for who speaks it' on_terminal 'correct horse' fr_FR.UTF-8
+cp "$words" "$said"
+point 'recording and reason too' grep "consulter l’enregistrement $footage de entrance, motif incident" "$said"
+not_again() { on_terminal "$1" && return 1; [ ! -s /tmp/shown ]; }
+point 'a wrong password opens nothing' not_again 'wrong horse'
+cp "$words" "$said"
+point 'and says what to do' grep 'builtin.reauth.*your own password.*Recorded as entry' "$said"
+refused 'without a terminal nobody can ask' as careful greffier-view cat "$footage" --reason incident
+as careful greffier-view cat "$footage" --reason incident >/dev/null 2>"$said"
+point 'and it says where to do it' grep 'builtin.reauth.*on a terminal' "$said"
+systemctl mask --quiet --now polkit.service
+point 'with polkitd stopped, it fails closed' not_again 'correct horse'
+cp "$words" "$said"
+point 'and says so' grep 'builtin.reauth.*polkit cannot be asked' "$said"
+point 'the state is degraded' until_true 10 state_is degraded
+point 'who need not authenticate again is served as ever' play /e2e/player.sh {} /e2e/entrance.mp4
+systemctl unmask --quiet polkit.service
+systemctl start polkit.service
+point 'with polkitd back, it opens again' on_terminal 'correct horse'
+point 'and is ready' until_true 10 state_is ready
+denied_again() { denied careful && jq -se '[.[].rule] | index("builtin.reauth")' /tmp/audit/ledger/details.jsonl; }
+point 'the refusals stand in the ledger, with the rule' denied_again
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The service dies in the middle of a session, and stops in the middle of another.

@@ -24,7 +24,7 @@ use std::time::Duration;
 use greffier::core::access::Recorded;
 use greffier::core::ids::SessionId;
 use greffier::core::policy::{
-    AccessRequest, Decision, House, Permit, Policy, PolicyFile, Principal, Target, Verb, decide,
+    AccessRequest, Decision, Facts, House, Permit, Policy, PolicyFile, Principal, Target, Verb, decide,
 };
 use greffier::core::time::{BootId, Moment, Timestamp};
 use greffier::shell::fuse::{FuseEvent, FuseMount, Plaintext, Serving};
@@ -194,16 +194,13 @@ pub fn granted() -> Recorded<Permit> {
         session_max: "PT1H".parse().unwrap(),
         allow_switched_user: false,
     };
+    let who = Principal { uid: OWNER, user: Some("viewer".parse().unwrap()), login_uid: None };
+    let target = Target::Source("door".parse().unwrap());
     let request = AccessRequest {
-        who: Principal { uid: OWNER, user: Some("viewer".parse().unwrap()), login_uid: None },
-        verb: Verb::View,
-        target: Target::Source("door".parse().unwrap()),
-        purpose: None,
         reason: Some("incident".parse().unwrap()),
-        case_given: false,
-        until: None,
+        ..AccessRequest::new(who, Verb::View, target)
     };
-    match decide(&policy, &house, &request, START.parse().unwrap()) {
+    match decide(&policy, &house, &request, &Facts::none(), START.parse().unwrap()) {
         Decision::Allow(permit) => Recorded::for_test(permit),
         Decision::Deny(denial) => panic!("{}", denial.sentence),
     }

@@ -14,6 +14,7 @@
 
 pub mod disk;
 pub mod durable;
+pub mod polkit;
 pub mod slow;
 pub mod stage;
 pub mod user;

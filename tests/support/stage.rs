@@ -41,6 +41,7 @@ pub fn bus(dir: &Path) -> (Child, String) {
     <allow send_destination="org.freedesktop.DBus"/>
   </policy>
   <include>{}</include>
+  <include ignore_missing="yes">/usr/share/dbus-1/system.d/org.freedesktop.PolicyKit1.conf</include>
 </busconfig>
 "#,
         policy.display()

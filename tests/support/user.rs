@@ -177,6 +177,25 @@ impl User {
         self.run(move |client| client.ask(ROOT, "Ledger", "Read", &(from, count, details)))
     }
 
+    /// Records an act in a register; the id of what it is about.
+    pub fn record(&self, register: &str, act: &str, request: &[(&str, &str)]) -> Result<String, Refused> {
+        self.record_with(register, act, keys(request))
+    }
+
+    /// The same with keys that are no texts.
+    pub fn record_with(&self, register: &str, act: &str, request: Keys) -> Result<String, Refused> {
+        let (register, act) = (register.to_owned(), act.to_owned());
+        let recorded: Result<(String, u64), Refused> =
+            self.run(move |client| client.ask(ROOT, "Registers", "Record", &(register, act, request)));
+        recorded.map(|(id, _)| id)
+    }
+
+    /// The rows of a register that this account may see.
+    pub fn register(&self, register: &str) -> Result<Vec<Fields>, Refused> {
+        let (register, filter) = (register.to_owned(), Keys::new());
+        self.run(move |client| client.ask(ROOT, "Registers", "List", &(register, filter)))
+    }
+
     /// Loads the policy again.
     pub fn reload(&self) -> Result<(), Refused> {
         self.run(|client| client.ask(ROOT, "Manager", "Reload", &()))
@@ -259,6 +278,15 @@ impl Client {
         refused(self.runtime.block_on(call).expect_err("it was to be refused"))
     }
 
+    /// Calls a method of which only matters whether it is allowed.
+    pub fn answer<B>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<(), Refused>
+    where
+        B: serde::Serialize + zbus::wire::DynamicType,
+    {
+        let call = self.connection.call_method(Some(NAME), path, Some(interface), method, body);
+        self.runtime.block_on(call).map(|_| ()).map_err(refused)
+    }
+
     /// `Recordings.Open`.
     pub fn open(&self, id: &str, request: &Keys) -> Result<Opened, Refused> {
         let (session, file, info): (OwnedObjectPath, OwnedFd, Fields) =
@@ -266,6 +294,34 @@ impl Client {
         let file = Arc::new(File::from(std::os::fd::OwnedFd::from(file)));
         let (entry, bytes) = (number(&info, "entry"), number(&info, "bytes"));
         Ok(Opened { session: session.to_string(), file, entry, bytes, expires: text(&info, "expires") })
+    }
+
+    /// `Recordings.Open` twice at the same time; the one that is refused first.
+    pub fn open_twice(&self, id: &str, request: &Keys) -> Refused {
+        let body = (id, request);
+        let call = || {
+            let interface = Some("org.greffier.Archive1.Recordings");
+            self.connection.call_method(Some(NAME), ROOT, interface, "Open", &body)
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                answer = call() => refused(answer.expect_err("one was to be refused")),
+                answer = call() => refused(answer.expect_err("one was to be refused")),
+            }
+        })
+    }
+
+    /// The number in the next signal of the service that carries one. `ready` is told when it is listened for.
+    pub fn next_number(&self, interface: &str, signal: &str, ready: &mpsc::Sender<()>) -> u64 {
+        use futures_util::StreamExt as _;
+        self.runtime.block_on(async {
+            let interface = format!("{NAME}.{interface}");
+            let service = zbus::proxy::Proxy::new(&self.connection, NAME, ROOT, interface).await.unwrap();
+            let mut signals = service.receive_signal(signal).await.unwrap();
+            ready.send(()).unwrap();
+            let signal = tokio::time::timeout(super::PATIENCE, signals.next()).await;
+            signal.expect("no signal came").unwrap().body().deserialize().unwrap()
+        })
     }
 
     /// `Recordings.Search`, first page.

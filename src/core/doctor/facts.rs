@@ -141,7 +141,7 @@ pub struct LedgerFacts {
     pub catalogue_entries: Option<u64>,
 }
 
-/// The bus policy file.
+/// A file that the system reads for us: the bus policy, the actions of polkit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BusPolicy {
     /// As shipped, here.
@@ -178,6 +178,8 @@ pub struct SystemFacts {
     pub bus_policy: Option<BusPolicy>,
     /// Whether polkit may be asked, by configuration, and whether it is installed.
     pub polkit: Option<(bool, bool)>,
+    /// The actions of polkit, where it is installed and may be asked.
+    pub polkit_actions: Option<BusPolicy>,
     /// Whether systemd runs this machine.
     pub systemd: bool,
     /// The unit.

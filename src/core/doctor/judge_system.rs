@@ -92,6 +92,21 @@ pub(super) fn judge(facts: &Facts, found: &mut Found) {
             "install polkit, or set bus.polkit = false",
         );
     }
+    match &system.polkit_actions {
+        Some(BusPolicy::Missing) => found.add(
+            "polkit-actions-missing",
+            "org.greffier.archive.policy",
+            "polkit does not know what greffier asks it: a rule that asks a person to authenticate again refuses",
+            "install it again: make install",
+        ),
+        Some(BusPolicy::Differs(path)) => found.add(
+            "polkit-actions-differ",
+            path.as_str(),
+            "the actions of polkit are not those that this version ships",
+            "compare them with the shipped ones: all say auth_self; what a site wants otherwise belongs into /etc/polkit-1/rules.d",
+        ),
+        Some(BusPolicy::Same(_)) | None => {}
+    }
     judge_units(facts, found);
     if !system.fuse {
         found.add(

@@ -86,6 +86,8 @@ pub const CODES: &[(&str, Severity)] = &[
     ("bus-policy-missing", Severity::Must),
     ("bus-policy-differs", Severity::Should),
     ("polkit-absent", Severity::Note),
+    ("polkit-actions-missing", Severity::Should),
+    ("polkit-actions-differ", Severity::Should),
     ("no-systemd", Severity::Note),
     ("unit-missing", Severity::Should),
     ("unit-differs", Severity::Should),

@@ -51,6 +51,7 @@ fn sound() -> Facts {
             system_bus: true,
             bus_policy: Some(BusPolicy::Same("/usr/share/dbus-1/system.d/x".into())),
             polkit: Some((true, true)),
+            polkit_actions: Some(BusPolicy::Same("/usr/share/polkit-1/actions/x".into())),
             systemd: true,
             unit: UnitFacts {
                 path: Some("/usr/lib/systemd/system/greffierd.service".into()),
@@ -70,7 +71,7 @@ fn sound() -> Facts {
 type Spoil = fn(&mut Facts);
 
 /// Each way to be wrong, and the code that it must give, alone.
-const CASES: [(&str, Spoil); 47] = [
+const CASES: [(&str, Spoil); 49] = [
     ("not-initialised", |facts| facts.places.unusable = Some(("not-initialised", "no state".into()))),
     ("format-newer", |facts| facts.places.unusable = Some(("format-newer", "format 2".into()))),
     ("state-unusable", |facts| facts.places.unusable = Some(("state-unusable", "why".into()))),
@@ -114,6 +115,8 @@ const CASES: [(&str, Spoil); 47] = [
     ("bus-policy-missing", |facts| facts.system.bus_policy = Some(BusPolicy::Missing)),
     ("bus-policy-differs", |facts| facts.system.bus_policy = Some(BusPolicy::Differs("/x".into()))),
     ("polkit-absent", |facts| facts.system.polkit = Some((true, false))),
+    ("polkit-actions-missing", |facts| facts.system.polkit_actions = Some(BusPolicy::Missing)),
+    ("polkit-actions-differ", |facts| facts.system.polkit_actions = Some(BusPolicy::Differs("/x".into()))),
     ("no-systemd", |facts| facts.system.systemd = false),
     ("unit-missing", |facts| facts.system.unit.path = None),
     ("unit-differs", |facts| facts.system.unit.as_shipped = false),

@@ -6,18 +6,9 @@
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::core::ids::{ClassId, Digest, HoldId, Kind, PurposeId, ZoneId};
+use crate::core::ids::{ClassId, Digest, HoldId, Kind, MandateId, PurposeId, SourceId, ZoneId};
 use crate::core::ledger::hash::Hash;
 use crate::core::time::Timestamp;
-
-macro_rules! data {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident : $ty:ty),* $(,)? })*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        pub struct $name { $($(#[$field_doc])* pub $field: $ty),* }
-    )*};
-}
 
 data! {
     /// No fact beyond the entry's own columns.
@@ -174,11 +165,12 @@ data! {
     }
     /// `access.searched`.
     Searched {
-        /// `search`, `describe`, `details`, `plan`, `session`, `scrub`, or `index` (the catalogue was rebuilt).
+        /// `search`, `describe`, `details`, `plan`, `session`, `scrub`, `index` (the catalogue was rebuilt), or
+        /// `policy` (it was read again and is the one in force).
         what: SmolStr,
         /// Sources searched; empty when one recording was asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        sources: Vec<crate::core::ids::SourceId>,
+        sources: Vec<SourceId>,
         /// Recordings that end after this.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<Timestamp>,
@@ -193,6 +185,12 @@ data! {
         /// The session ends then at the latest. Absent when refused.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
+        /// The mandate that it was opened under.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mandate: Option<MandateId>,
+        /// Whether it was asked for as an emergency.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        emergency: bool,
     }
     /// `access.progress`, `access.closed`, `access.revoked`, `access.expired`: what was read so far.
     Usage {
@@ -249,6 +247,18 @@ data! {
         key: String,
         /// Always `removed`: the sealed object is unlinked and the folder synced.
         object: String,
+    }
+    /// `review.raised`: from here on a person must look at it, until `review.done` names this entry.
+    ReviewRaised {
+        /// `emergency`: the opening of the session was one.
+        why: SmolStr,
+        /// Late after this.
+        due: Timestamp,
+    }
+    /// `review.done`.
+    ReviewDone {
+        /// The `review.raised` that it ends.
+        entry: u64,
     }
     /// `key.rotation-ordered`, `key.rotated`: from one generation of the key files to the next.
     KeyRotation {

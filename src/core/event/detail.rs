@@ -37,6 +37,24 @@ pub struct Who {
     pub process: Option<Process>,
 }
 
+/// Another person whom an entry is about: uid and account name, as they were then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Party {
+    /// User id.
+    pub uid: u32,
+    /// Account name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+impl Who {
+    /// This person, without the evidence of one moment.
+    pub fn party(&self) -> Party {
+        Party { uid: self.uid, user: self.user.clone() }
+    }
+}
+
 /// What the evidence about a process is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,6 +100,33 @@ pub struct Detail {
     /// Reference of a hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// The text of a grant: its keys as the policy writes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// The rule of the policy that an entry about a grant means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_rule: Option<String>,
+    /// The account that a grant or a mandate is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The client who gives a mandate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Why the access under a mandate is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub necessity: Option<String>,
+    /// When the person whom a mandate is about was informed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub informed_on: Option<String>,
+    /// Reference of the consent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<String>,
+    /// Who proposed a grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposer: Option<Party>,
+    /// Who approved, as a second person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver: Option<Party>,
     /// Executables that read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub executables: Vec<String>,
@@ -122,15 +167,15 @@ impl Detail {
 
     /// The canonical line of this detail as that of entry `seq`.
     pub fn to_line(&self, seq: u64, salt: &[u8; 16]) -> Result<Vec<u8>, DetailError> {
-        self.clone().into_line(seq, salt)
+        self.clone().line_as(seq, salt)
     }
 
     /// The same without a copy of it.
-    pub fn into_line(mut self, seq: u64, salt: &[u8; 16]) -> Result<Vec<u8>, DetailError> {
+    pub fn line_as(&mut self, seq: u64, salt: &[u8; 16]) -> Result<Vec<u8>, DetailError> {
         self.seq = seq;
         self.salt = data_encoding::BASE64.encode(salt);
         let mut line = Vec::with_capacity(512);
-        serde_json::to_writer(&mut line, &self)?;
+        serde_json::to_writer(&mut line, self)?;
         if line.len() > Self::MAX_BYTES {
             return Err(DetailError::TooLong { seq, bytes: line.len() });
         }

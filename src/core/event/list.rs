@@ -7,8 +7,12 @@ use serde_json::value::RawValue;
 use super::data::{
     Because, DetailsDestroyed, HoldLifted, HoldPlaced, KeyBackedUp, KeyGeneration, KeyRotation,
     LedgerCreated, LedgerHeartbeat, LedgerProved, LedgerRead, LedgerRecovered, LedgerRekeyed, LedgerRestored,
-    LedgerStarted, LedgerStopped, Nothing, Opened, PurgeDone, PurgePlanned, RefusedMany, Sealed, Searched,
-    SourceFacts, StoreDamaged, StoreScrubbed, Usage,
+    LedgerStarted, LedgerStopped, Nothing, Opened, PurgeDone, PurgePlanned, RefusedMany, ReviewDone,
+    ReviewRaised, Sealed, Searched, SourceFacts, StoreDamaged, StoreScrubbed, Usage,
+};
+use super::registers::{
+    ApprovalAsked, ApprovalStep, CharterAcknowledged, CharterLapsed, GrantEnded, GrantReviewed,
+    GrantSuspended, GrantTerm, MandateTerm, MandateWithdrawn, RegisterRead,
 };
 
 /// Whether an event carries a detail.
@@ -151,6 +155,8 @@ events! {
     AccessExpired(Usage) = "access.expired", Optional;
     /// Equal refusals, counted.
     AccessRefusedMany(RefusedMany) = "access.refused-many", Required;
+    /// The opening of the same session was an emergency: it worked at once, and everybody is told.
+    AccessEmergency(Nothing) = "access.emergency", Forbidden;
     /// A hold stops the purge of a recording.
     HoldPlaced(HoldPlaced) = "hold.placed", Required;
     /// A hold ended.
@@ -161,6 +167,40 @@ events! {
     PurgeDone(PurgeDone) = "purge.done", Forbidden;
     /// A purge ended without destroying.
     PurgeFailed(Because) = "purge.failed", Forbidden;
+    /// Somebody proposed a grant.
+    GrantProposed(GrantTerm) = "grant.proposed", Required;
+    /// Another person approved what was proposed: the grant is in force.
+    GrantGiven(GrantTerm) = "grant.given", Required;
+    /// A grant, or what was proposed, has ended.
+    GrantEnded(GrantEnded) = "grant.ended", Optional;
+    /// A grant allows nothing until it is reviewed.
+    GrantSuspended(GrantSuspended) = "grant.suspended", Optional;
+    /// Somebody confirmed that a grant is still needed.
+    GrantReviewed(GrantReviewed) = "grant.reviewed", Required;
+    /// A written mandate came into force.
+    MandateGiven(MandateTerm) = "mandate.given", Required;
+    /// A mandate has other tasks, sources or days than before.
+    MandateChanged(MandateTerm) = "mandate.changed", Required;
+    /// A mandate is over.
+    MandateWithdrawn(MandateWithdrawn) = "mandate.withdrawn", Optional;
+    /// Somebody asked for the approval of a second person.
+    ApprovalAsked(ApprovalAsked) = "approval.asked", Required;
+    /// A second person approved.
+    ApprovalGiven(ApprovalStep) = "approval.given", Required;
+    /// A second person refused.
+    ApprovalRefused(ApprovalStep) = "approval.refused", Required;
+    /// An approval was used up by the entry before.
+    ApprovalUsed(ApprovalStep) = "approval.used", Required;
+    /// Somebody confirmed that he knows the charter.
+    CharterAcknowledged(CharterAcknowledged) = "charter.acknowledged", Required;
+    /// The account that acknowledged the charter is gone.
+    CharterLapsed(CharterLapsed) = "charter.lapsed", Forbidden;
+    /// Somebody read a register.
+    RegisterRead(RegisterRead) = "register.read", Required;
+    /// Something must be reviewed by a person who had no part in it.
+    ReviewRaised(ReviewRaised) = "review.raised", Required;
+    /// A person reviewed it.
+    ReviewDone(ReviewDone) = "review.done", Required;
     /// Somebody tried a descriptor that is not his.
     GuardForeignAccess(Nothing) = "guard.foreign-access", Required;
     /// An object or its key is not what the ledger says.

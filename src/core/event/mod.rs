@@ -3,15 +3,19 @@
 //! Owns the closed list of events of this version (design §5, `greffier-ledger(5)`), the keys of their `data`, and
 //! whether each carries a detail. Must never put into a public part what a caller typed or what names a person.
 
+#[macro_use]
+mod text;
 mod data;
 mod detail;
 mod list;
 mod record;
+mod registers;
 
 pub use data::*;
-pub use detail::{Detail, DetailError, Process, Who};
+pub use detail::{Detail, DetailError, Party, Process, Who};
 pub use list::{DetailRule, Event, EventError};
 pub use record::Place;
+pub use registers::*;
 
 use crate::core::ids::{PurposeId, ReasonCode, RecordingId, SessionId, SourceId};
 pub use crate::core::ledger::entry::Outcome;

@@ -1,6 +1,6 @@
 //! The answers of `decide`: a permit, or a refusal that names its rule and says what the caller may be told.
 
-use super::decide::Permit;
+use super::permit::Permit;
 use crate::core::ids::{ReasonCode, RuleId};
 
 /// Yes or no, with the deciding rule. Both become entries (invariant 2).
@@ -23,6 +23,43 @@ pub struct Denial {
     pub kind: DenialKind,
     /// What happened, for the detail and the log. The caller is told [`Denial::answer`].
     pub sentence: String,
+    /// What failed, in words: every condition of the rule that came nearest. For the detail; told to whoever may know of it.
+    pub failed: Vec<String>,
+    /// What would be needed, in the order in which to get it.
+    pub needed: Vec<Need>,
+}
+
+/// What a caller lacks and can get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// A reason of the list, perhaps with a case reference.
+    Reason,
+    /// Training, attested in the grant.
+    Training,
+    /// To acknowledge the charter.
+    Charter,
+    /// A mandate in force that covers the act.
+    Mandate,
+    /// The consent of a second person.
+    Approval,
+    /// To authenticate again.
+    Reauthentication,
+}
+
+impl Need {
+    /// The way forward, in one sentence.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Reason => "Correct the request and repeat it.",
+            Self::Training => "Follow the training, and have it attested in the grant.",
+            Self::Charter => "Read the charter and acknowledge it, then repeat the request.",
+            Self::Mandate => "Name a mandate that covers this, or ask for one.",
+            Self::Approval => {
+                "Ask for an approval, and name it in the request once a second person has given it."
+            }
+            Self::Reauthentication => "Repeat the request and authenticate when you are asked to.",
+        }
+    }
 }
 
 /// Which error a refused caller gets.
@@ -41,11 +78,21 @@ pub enum DenialKind {
     InvalidArgument(&'static str),
     /// `Conflict`: something else happens to the same recording at this moment.
     Conflict,
+    /// `ApprovalRequired`: the consent of a second person is missing.
+    ApprovalRequired,
     /// `LimitReached`: the caller has too much open, or a limit of his grant is reached.
     LimitReached,
 }
 
 impl Denial {
+    /// A refusal of which nothing more is to be said.
+    pub const fn new(rule: RuleId, kind: DenialKind, sentence: String) -> Self {
+        Self { rule, kind, sentence, failed: Vec::new(), needed: Vec::new() }
+    }
+    /// Whether the caller would be allowed as soon as he has authenticated again.
+    pub fn lacks_only_reauthentication(&self) -> bool {
+        self.needed == [Need::Reauthentication] && self.rule.as_str() == "builtin.reauth"
+    }
     /// What a caller is told who may not know whether the recording exists.
     pub const NOT_KNOWN: &'static str = "There is no such recording, or you may not know of it.";
 
@@ -55,8 +102,12 @@ impl Denial {
     }
     /// What the caller can do about it: a second sentence, perhaps after the number of the entry.
     pub fn advice(&self) -> &'static str {
+        if let (Some(need), false) = (self.needed.first(), self.kind == DenialKind::NotKnown) {
+            return need.advice();
+        }
         match self.kind {
             DenialKind::NotKnown => "Search shows what you may know of.",
+            DenialKind::ApprovalRequired => Need::Approval.advice(),
             DenialKind::ReasonRequired { .. } | DenialKind::InvalidArgument(_) => {
                 "Correct the request and repeat it."
             }
@@ -69,6 +120,8 @@ impl Denial {
                 "builtin.root" | "builtin.login-uid" => "Log in under your own name.",
                 "builtin.unknown" => "Name a source that stands in the policy.",
                 "builtin.store" => "Tell the administrator.",
+                "builtin.reauth" => "Nothing was done.",
+                "builtin.administrator" => "Somebody else has to look at it.",
                 "builtin.restriction" => "Whoever placed the hold can lift it.",
                 _ => "Ask the controller for a grant.",
             },

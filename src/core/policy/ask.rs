@@ -1,57 +1,148 @@
 //! One caller against one policy: which grants cover a question, which deny forbids it, which reasons remain.
 //!
-//! The one principle of matching: what a question leaves open counts against the caller. A grant limited to some
-//! sources does not cover a question about no source in particular; a deny limited to some does.
+//! What matching is stands in `cover`.
 
 use std::collections::BTreeSet;
 
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use jiff::civil::DateTime;
 
 use super::Policy;
+use super::cover::Touch;
+use super::facts::{Facts, RecordingFacts};
 use super::names::{UserName, Verb};
-use super::request::House;
-use super::rules::{Deny, Grant};
-use crate::core::ids::{ReasonCode, RuleId, SourceId};
+use super::request::{AccessRequest, House, Target};
+use super::rules::{Deny, Grant, Role};
+use crate::core::ids::{PurposeId, ReasonCode, RoleId, RuleId, SourceId};
 use crate::core::time::Timestamp;
+
+/// A grant that a person holds, in the policy or in the register, with its role.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held<'a> {
+    pub(super) id: &'a RuleId,
+    pub(super) grant: &'a Grant,
+    pub(super) role: &'a Role,
+}
+
+/// What the rules say about one person, whatever he asks.
+pub(super) struct Standing<'a> {
+    user: &'a UserName,
+    grants: Vec<Held<'a>>,
+    /// Places of the denies that name him.
+    denies: Vec<usize>,
+    local: DateTime,
+}
+
+impl<'a> Standing<'a> {
+    pub(super) fn of(
+        policy: &'a Policy,
+        house: &House,
+        user: &'a UserName,
+        facts: &Facts<'a>,
+        now: Timestamp,
+    ) -> Self {
+        let local = now.local(&house.time_zone);
+        let of_policy =
+            policy.index.grants_of(user).iter().filter_map(|id| Some((id, &policy.grants.get(id)?.value)));
+        // An id of the policy cannot be taken by the register.
+        let registered = facts.registered.of_user(user).filter(|(id, _)| !policy.grants.contains_key(*id));
+        let held = of_policy.chain(registered);
+        let mut grants: Vec<Held<'a>> = held
+            .filter_map(|(id, grant)| Some(Held { id, grant, role: policy.role(&grant.role)? }))
+            .collect();
+        grants.sort_by_key(|held| held.id);
+        let not_over = |held: &&Held<'a>| held.grant.until.is_none_or(|until| local.date() <= until);
+        let roles: BTreeSet<&RoleId> = grants.iter().filter(not_over).map(|held| &held.grant.role).collect();
+        let denies = policy.index.denies_naming(user, &roles);
+        Self { user, grants, denies, local }
+    }
+}
 
 /// A named caller, a policy, a moment.
 #[derive(Clone, Copy)]
 pub(super) struct Ask<'a> {
     pub(super) policy: &'a Policy,
     pub(super) house: &'a House,
+    pub(super) facts: &'a Facts<'a>,
     pub(super) user: &'a UserName,
     pub(super) now: Timestamp,
+    /// What the clock on the wall shows.
+    pub(super) local: DateTime,
     /// When the session that is asked for begins: now, or when it began.
     pub(super) begins: Timestamp,
+    /// Whether the caller says that there is an emergency.
+    pub(super) emergency: bool,
+    held: &'a [Held<'a>],
+    named_by: &'a [usize],
 }
 
 /// A question: may the caller do this, there, for that reason?
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Question<'a> {
     pub(super) verb: Verb,
     pub(super) source: Option<&'a SourceId>,
     pub(super) reason: Option<&'a ReasonCode>,
+    pub(super) purpose: Option<&'a PurposeId>,
+    /// The recording that it is about, when it is about one.
+    pub(super) recording: Option<RecordingFacts>,
+    /// Whether it is about many recordings, of which some may be left out: a search.
+    pub(super) rows: bool,
+}
+
+impl<'a> Question<'a> {
+    /// With nothing said but the verb.
+    pub(super) const fn new(verb: Verb) -> Self {
+        Self { verb, source: None, reason: None, purpose: None, recording: None, rows: false }
+    }
+    /// About one source: of its recordings, a search may show some.
+    pub(super) fn at(verb: Verb, source: &'a SourceId) -> Self {
+        Self { source: Some(source), rows: verb == Verb::Search, ..Self::new(verb) }
+    }
+    /// About the target of a request.
+    pub(super) fn on(verb: Verb, target: &'a Target, facts: &Facts<'_>) -> Self {
+        match target {
+            Target::Recording { source, .. } => {
+                Self { source: Some(source), recording: facts.recording, ..Self::new(verb) }
+            }
+            Target::Source(source) => Self::at(verb, source),
+            Target::Service => Self { rows: verb == Verb::Search, ..Self::new(verb) },
+        }
+    }
 }
 
 impl<'a> Ask<'a> {
+    pub(super) fn new(
+        policy: &'a Policy,
+        house: &'a House,
+        standing: &'a Standing<'a>,
+        facts: &'a Facts<'a>,
+        request: &AccessRequest,
+        (now, begins): (Timestamp, Timestamp),
+    ) -> Self {
+        Self {
+            policy,
+            house,
+            facts,
+            user: standing.user,
+            now,
+            local: standing.local,
+            begins,
+            emergency: request.emergency,
+            held: &standing.grants,
+            named_by: &standing.denies,
+        }
+    }
+
+    /// Every grant that the caller holds, by id.
+    pub(super) fn held(self) -> impl Iterator<Item = &'a Held<'a>> {
+        self.held.iter()
+    }
+
     /// The caller's grants in force that cover the question.
-    pub(super) fn grants(self, question: Question<'a>) -> impl Iterator<Item = (&'a RuleId, &'a Grant)> {
-        self.all_grants(question).filter(move |(_, grant)| self.in_force(grant))
-    }
-
-    /// The grant that covered the question last, when all that did have ended.
-    pub(super) fn ended_grant(self, question: Question<'a>) -> Option<(&'a RuleId, Date)> {
-        let ended = self.all_grants(question).filter(|(_, grant)| !self.in_force(grant));
-        ended.filter_map(|(id, grant)| Some((id, grant.until?))).max_by_key(|&(_, until)| until)
-    }
-
-    fn all_grants(self, question: Question<'a>) -> impl Iterator<Item = (&'a RuleId, &'a Grant)> {
-        self.policy.grants().filter(move |(_, grant)| {
-            grant.user == *self.user
-                && self.policy.role(&grant.role).is_some_and(|role| role.verbs.contains(&question.verb))
-                && covers(grant.sources.as_ref(), question.source)
-                && covers(grant.reasons.as_ref(), question.reason)
+    pub(super) fn grants(self, question: Question<'a>) -> impl Iterator<Item = &'a Held<'a>> {
+        self.held.iter().filter(move |held| {
+            held.role.verbs.contains(&question.verb)
+                && self.in_force(held)
+                && self.covers(held.grant, question)
         })
     }
 
@@ -62,12 +153,18 @@ impl<'a> Ask<'a> {
 
     /// Every deny that forbids it.
     pub(super) fn denies(self, question: Question<'a>) -> impl Iterator<Item = (&'a RuleId, &'a Deny)> {
-        self.policy.denies().filter(move |(_, deny)| {
-            deny.user.as_ref().is_none_or(|user| user == self.user)
-                && deny.verbs.contains(&question.verb)
-                && touches(deny.sources.as_ref(), question.source)
-                && touches(deny.reasons.as_ref(), question.reason)
-        })
+        self.candidates(question).filter(move |(_, deny)| self.touches(deny, question))
+    }
+
+    /// Every deny that forbids some of the recordings that a search is about.
+    pub(super) fn hiding(self, question: Question<'a>) -> impl Iterator<Item = &'a Deny> {
+        let hides = move |deny: &&'a Deny| self.touch(deny, question) == Some(Touch::Some);
+        self.candidates(question).map(|(_, deny)| deny).filter(hides)
+    }
+
+    /// Every deny that binds the caller and speaks of the verb, and perhaps of the source.
+    pub(super) fn candidates(self, question: Question<'a>) -> impl Iterator<Item = (&'a RuleId, &'a Deny)> {
+        self.policy.index.denies(self.named_by, question.verb, question.source)
     }
 
     /// The deny to name in a refusal. One that is narrower than the question decides only if it takes away something
@@ -75,82 +172,54 @@ impl<'a> Ask<'a> {
     pub(super) fn deciding_deny(self, question: Question<'a>) -> Option<&'a RuleId> {
         let reason_is_open = question.reason.is_none() && question.verb.takes_reason();
         let takes_away = |deny: &'a Deny| {
-            let sources = narrowed(question.source, deny.sources.as_ref());
-            let reasons = narrowed(question.reason, deny.reasons.as_ref().filter(|_| reason_is_open));
+            let sources = narrowed(question.source, deny.limits.sources.as_ref());
+            let reasons = narrowed(question.reason, deny.limits.reasons.as_ref().filter(|_| reason_is_open));
             let mut pairs =
                 sources.iter().flat_map(|&source| reasons.iter().map(move |&reason| (source, reason)));
             pairs
                 .any(|(source, reason)| self.grants(Question { source, reason, ..question }).next().is_some())
         };
         let narrower = |deny: &Deny| {
-            (question.source.is_none() && deny.sources.is_some())
-                || (reason_is_open && deny.reasons.is_some())
+            (question.source.is_none() && deny.limits.sources.is_some())
+                || (reason_is_open && deny.limits.reasons.is_some())
         };
         self.denies(question).find(|(_, deny)| !narrower(deny) || takes_away(deny)).map(|(id, _)| id)
     }
 
-    /// Whether some grant in force covers the question and no deny forbids it.
+    /// The question once for each purpose that it may serve; as it is where none is served or no reason is stated.
+    pub(super) fn for_each_purpose(self, question: Question<'a>) -> Vec<Question<'a>> {
+        let served = question.source.zip(question.reason).into_iter();
+        let served = served.flat_map(|(source, reason)| self.policy.purposes_served(source, reason));
+        let each: Vec<Question<'a>> =
+            served.map(|purpose| Question { purpose: Some(purpose), ..question }).collect();
+        if each.is_empty() { vec![question] } else { each }
+    }
+
+    /// Whether, for some purpose, some grant in force covers the question and no deny forbids it.
     pub(super) fn allowed(self, question: Question<'a>) -> bool {
-        self.deny(question).is_none() && self.grants(question).next().is_some()
+        self.for_each_purpose(question)
+            .into_iter()
+            .any(|question| self.grants(question).next().is_some() && self.deny(question).is_none())
     }
 
-    /// The reasons for which the caller may do this to recordings of `source`: they serve one of its purposes, and
-    /// grants and denies leave them.
-    pub(super) fn reasons(self, verb: Verb, source: &'a SourceId) -> Vec<&'a ReasonCode> {
-        self.reasons_left(verb, source).filter(|reason| self.policy.serves(source, reason)).collect()
+    /// The reasons for which the caller may do what `question` asks, whatever reason it states: they serve one of the
+    /// purposes of its source, and grants and denies leave them.
+    pub(super) fn reasons(self, question: Question<'a>) -> Vec<&'a ReasonCode> {
+        let serves =
+            |reason: &&ReasonCode| question.source.is_some_and(|source| self.policy.serves(source, reason));
+        let reasons = self.policy.reasons().map(|(reason, _)| reason).filter(serves);
+        reasons.filter(|reason| self.allowed(Question { reason: Some(reason), ..question })).collect()
     }
 
-    /// The reason by which the caller may know that a recording of `source` exists: one for which he may search it. A
-    /// source that is retired serves no purpose any more; its recordings can still be held and purged by those who
-    /// could search them.
-    pub(super) fn known_by(self, source: &'a SourceId) -> Option<&'a ReasonCode> {
+    /// The reason by which the caller may know that a recording exists: one for which he may search it. A source that is
+    /// retired serves no purpose any more; its recordings can still be held and purged by those who could search them.
+    pub(super) fn known_by(self, question: Question<'a>) -> Option<&'a ReasonCode> {
+        let source = question.source?;
         let retired = self.policy.source(source).is_none();
-        self.reasons_left(Verb::Search, source).find(|reason| retired || self.policy.serves(source, reason))
-    }
-
-    fn reasons_left(self, verb: Verb, source: &'a SourceId) -> impl Iterator<Item = &'a ReasonCode> {
-        let question = move |reason| Question { verb, source: Some(source), reason: Some(reason) };
-        self.policy.reasons().map(|(reason, _)| reason).filter(move |reason| self.allowed(question(reason)))
-    }
-
-    /// The grant that lets the caller work longest, and until when; the first by id among equals.
-    pub(super) fn best_grant(
-        self,
-        question: Question<'a>,
-        until: Option<Timestamp>,
-    ) -> Option<(&'a RuleId, Timestamp)> {
-        self.best_of(self.grants(question), until).map(|(id, _, end)| (id, end))
-    }
-
-    /// The same among some grants.
-    pub(super) fn best_of(
-        self,
-        grants: impl Iterator<Item = (&'a RuleId, &'a Grant)>,
-        until: Option<Timestamp>,
-    ) -> Option<(&'a RuleId, &'a Grant, Timestamp)> {
-        let mut best: Option<(&RuleId, &Grant, Timestamp)> = None;
-        for (id, grant) in grants {
-            let end = self.session_end(grant, until);
-            if best.is_none_or(|(_, _, longest)| end > longest) {
-                best = Some((id, grant, end));
-            }
-        }
-        best
-    }
-
-    /// The first instant at which a session under `grant` no longer holds.
-    fn session_end(self, grant: &Grant, until: Option<Timestamp>) -> Timestamp {
-        let periods = [Some(&self.house.session_max), grant.max_session.as_ref()];
-        // A period that leads out of the calendar gives no time at all rather than no limit.
-        let ends =
-            periods.into_iter().flatten().map(|period| self.begins.checked_add(period).unwrap_or(self.now));
-        let last_day = grant.until.and_then(|date| end_of_day(date, &self.house.time_zone));
-        ends.chain(last_day).chain(until).min().unwrap_or(self.now)
-    }
-
-    fn in_force(self, grant: &Grant) -> bool {
-        let end = grant.until.and_then(|date| end_of_day(date, &self.house.time_zone));
-        end.is_none_or(|end| self.now < end)
+        self.policy.reasons().map(|(reason, _)| reason).find(|reason| {
+            (retired || self.policy.serves(source, reason))
+                && self.allowed(Question { verb: Verb::Search, reason: Some(reason), ..question })
+        })
     }
 }
 
@@ -165,7 +234,7 @@ impl Policy {
         &'a self,
         source: &SourceId,
         reason: &ReasonCode,
-    ) -> impl Iterator<Item = &'a super::PurposeId> {
+    ) -> impl Iterator<Item = &'a PurposeId> {
         let purposes = self.source(source).into_iter().flat_map(|source| &source.purposes);
         purposes.filter(move |id| self.purpose(id).is_some_and(|purpose| purpose.reasons.contains(reason)))
     }
@@ -177,20 +246,4 @@ fn narrowed<'a, T>(asked: Option<&'a T>, limit: Option<&'a BTreeSet<T>>) -> Vec<
         (None, Some(limit)) => limit.iter().map(Some).collect(),
         (asked, _) => vec![asked],
     }
-}
-
-/// A limit of a grant: an absent one covers all; a present one only what is named in the question.
-fn covers<T: Ord>(limit: Option<&BTreeSet<T>>, asked: Option<&T>) -> bool {
-    limit.is_none_or(|limit| asked.is_some_and(|asked| limit.contains(asked)))
-}
-
-/// A limit of a deny: an absent one touches all; a present one also what the question leaves open.
-fn touches<T: Ord>(limit: Option<&BTreeSet<T>>, asked: Option<&T>) -> bool {
-    limit.is_none_or(|limit| asked.is_none_or(|asked| limit.contains(asked)))
-}
-
-/// The first instant after `date` in `zone`; none after the last day of the calendar.
-pub(super) fn end_of_day(date: Date, zone: &TimeZone) -> Option<Timestamp> {
-    let next = date.tomorrow().and_then(|next| next.to_zoned(zone.clone())?.start_of_day()).ok()?;
-    Timestamp::from_micros(next.timestamp().as_microsecond()).ok()
 }

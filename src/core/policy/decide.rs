@@ -2,96 +2,35 @@
 //! its rule.
 //!
 //! Order of the questions: who asks; may he know of it; is the reason good; does a deny forbid it; does a grant cover
-//! it; is the rest of the request good. Must never allow what it cannot name a grant for.
+//! it; does the grant miss something; is the rest of the request good. Must never allow what it cannot name a grant for.
 
 use super::Policy;
-use super::answer::{Decision, Denial, DenialKind};
-use super::ask::{Ask, Question};
+use super::answer::{Decision, Denial, DenialKind, Need};
+use super::ask::{Ask, Held, Question, Standing};
+use super::conditions::{self, Act, Missing};
 use super::error::listed;
-use super::limits::{self, DayUse, Used, start_of_day};
-use super::names::{UserName, Verb};
+use super::facts::Facts;
+use super::names::Verb;
+use super::permit::Permit;
 use super::refuse::{caller, refused};
 use super::request::{AccessRequest, House, Target};
-use super::rules::Grant;
 use crate::core::ids::{PurposeId, ReasonCode, RuleId, SourceId};
 use crate::core::time::Timestamp;
-
-/// Proof that the policy allows one act to one user until a time. Its fields are private and it has no constructor:
-/// only [`decide`] makes one, and serving needs one that the ledger has recorded (design §4).
-#[must_use]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Permit {
-    verb: Verb,
-    uid: u32,
-    user: UserName,
-    target: Target,
-    rule: RuleId,
-    purpose: Option<PurposeId>,
-    reason: Option<ReasonCode>,
-    expires: Timestamp,
-    max_bytes_a_day: Option<u64>,
-}
-
-impl Permit {
-    /// The act allowed.
-    pub const fn verb(&self) -> Verb {
-        self.verb
-    }
-    /// The only user it is for; never 0.
-    pub const fn uid(&self) -> u32 {
-        self.uid
-    }
-    /// That user's account.
-    pub const fn user(&self) -> &UserName {
-        &self.user
-    }
-    /// What it is about.
-    pub const fn target(&self) -> &Target {
-        &self.target
-    }
-    /// The grant that allows it.
-    pub const fn rule(&self) -> &RuleId {
-        &self.rule
-    }
-    /// The purpose the access serves; always present for `view`.
-    pub const fn purpose(&self) -> Option<&PurposeId> {
-        self.purpose.as_ref()
-    }
-    /// The stated reason; always present for `view`.
-    pub const fn reason(&self) -> Option<&ReasonCode> {
-        self.reason.as_ref()
-    }
-    /// The first instant at which it no longer holds.
-    pub const fn expires(&self) -> Timestamp {
-        self.expires
-    }
-    /// How many bytes the grant hands out in a day; absent: without limit.
-    pub const fn max_bytes_a_day(&self) -> Option<u64> {
-        self.max_bytes_a_day
-    }
-}
 
 /// Decides one request. The same arguments give the same answer.
 ///
 /// A `Search` on one recording without a reason is `Describe`, which the bus gives none: it asks whether the caller
 /// may know of the recording at all. A `Search` on the service is allowed when some source can be searched for its
 /// reason; [`super::searchable_sources`] says which. Only `View` needs the case reference.
-///
-/// As if nothing had been opened today: [`decide_within`] knows better.
-pub fn decide(policy: &Policy, house: &House, request: &AccessRequest, now: Timestamp) -> Decision {
-    decide_within(policy, house, request, now, &|_, _| DayUse::default())
-}
-
-/// The same, within the limits that grants set for a day; `used` tells what the caller has used of each.
-pub fn decide_within(
+pub fn decide(
     policy: &Policy,
     house: &House,
     request: &AccessRequest,
+    facts: &Facts<'_>,
     now: Timestamp,
-    used: Used<'_>,
 ) -> Decision {
     let when = When { now, begins: now };
-    permit(policy, house, request, when, None, used).map_or_else(Decision::Deny, Decision::Allow)
+    permit(policy, house, request, facts, when, None).map_or_else(Decision::Deny, Decision::Allow)
 }
 
 /// What a session that runs goes on from.
@@ -103,20 +42,21 @@ pub struct Running<'a> {
     pub opened: Timestamp,
 }
 
-/// Decides a session that runs once more, under a policy that may be another: whether it may go on, and until when, counted
-/// from when it was opened. The grant that carries it goes on carrying it while it covers the question, and what was used of
-/// its limits does not speak against that; else the best other one that has room on the day of the opening. An end that lies
-/// in the past is an answer too: then it is over.
+/// Decides a session that runs once more, under a policy and facts that may be others: whether it may go on, and until
+/// when, counted from when it was opened. The grant that carries it goes on carrying it while it covers the question, and what
+/// was used of its limits does not speak against that; else the best other one that has room on the day of the opening. What
+/// was asked for once, at the opening (the charter, to authenticate again, an approval in its time), is not asked for again. An
+/// end that lies in the past is an answer too: then it is over.
 pub fn reconsider(
     policy: &Policy,
     house: &House,
     request: &AccessRequest,
     running: Running<'_>,
+    facts: &Facts<'_>,
     now: Timestamp,
-    used: Used<'_>,
 ) -> Decision {
     let when = When { now, begins: running.opened };
-    permit(policy, house, request, when, Some(running.rule), used)
+    permit(policy, house, request, facts, when, Some(running.rule))
         .map_or_else(Decision::Deny, Decision::Allow)
 }
 
@@ -131,9 +71,9 @@ fn permit(
     policy: &Policy,
     house: &House,
     request: &AccessRequest,
+    facts: &Facts<'_>,
     When { now, begins }: When,
     carried_by: Option<&RuleId>,
-    used: Used<'_>,
 ) -> Result<Permit, Denial> {
     let hide = |denial: Denial| match request.target {
         // Such a caller may search nothing, so a recording that exists answers like one that does not.
@@ -141,22 +81,33 @@ fn permit(
         Target::Source(_) | Target::Service => denial,
     };
     let user = caller(house, &request.who).map_err(hide)?;
-    let case = Case { ask: Ask { policy, house, user, now, begins }, request, carried_by, used };
+    let standing = Standing::of(policy, house, user, facts, now);
+    let ask = Ask::new(policy, house, &standing, facts, request, (now, begins));
+    let case = Case { ask, request, carried_by };
     case.is_known()?;
-    let (purpose, reason) = match (request.verb, &request.target) {
-        (Verb::View, Target::Service) => return Err(case.invalid("recording", "view needs one recording")),
-        (Verb::Search, Target::Service) => return case.search_everywhere(),
-        (Verb::Search, Target::Recording { source, .. }) if request.reason.is_none() => {
-            return case.describe(source);
-        }
+    case.is_no_administrator()?;
+    match (request.verb, &request.target) {
+        (Verb::View, Target::Service) => Err(case.invalid("recording", "view needs one recording")),
+        (Verb::Search, Target::Service) => case.search_everywhere(),
+        (Verb::Search, Target::Recording { .. }) if request.reason.is_none() => case.describe(),
         (Verb::Search | Verb::View, Target::Recording { source, .. } | Target::Source(source)) => {
-            let reason = case.reason(source)?;
-            (case.purpose(source, reason)?, Some(reason))
+            let reason = case.reason()?;
+            let purpose = case.purpose(source, reason)?;
+            let question = Question { reason: Some(reason), ..case.question() };
+            match purpose {
+                Some(purpose) => {
+                    let question = Question { purpose: Some(purpose), ..question };
+                    case.grant(&[question], Some(purpose), Some(reason))
+                }
+                None => case.grant(&ask.for_each_purpose(question), None, Some(reason)),
+            }
         }
         // The other verbs take no reason. One that the policy does not know must not reach the ledger by a permit.
-        _ => (None, request.reason.as_ref().filter(|code| policy.reason(code).is_some())),
-    };
-    case.grant(request.target.source(), purpose, reason)
+        _ => {
+            let reason = request.reason.as_ref().filter(|code| policy.reason(code).is_some());
+            case.grant(&[Question { reason, ..case.question() }], None, reason)
+        }
+    }
 }
 
 /// A request of a caller who may ask.
@@ -165,19 +116,20 @@ struct Case<'a> {
     request: &'a AccessRequest,
     /// The grant that carries the session already.
     carried_by: Option<&'a RuleId>,
-    used: Used<'a>,
 }
 
 impl<'a> Case<'a> {
-    fn question(&self, source: Option<&'a SourceId>, reason: Option<&'a ReasonCode>) -> Question<'a> {
-        Question { verb: self.request.verb, source, reason }
+    /// What the request asks, without reason and purpose.
+    fn question(&self) -> Question<'a> {
+        Question::on(self.request.verb, &self.request.target, self.ask.facts)
     }
 
     /// Who may not search a recording does not learn that it exists, whatever he wants to do with it.
     fn is_known(&self) -> Result<(), Denial> {
+        let question = self.question();
         match &self.request.target {
-            Target::Recording { source, .. } if self.ask.known_by(source).is_none() => {
-                let question = self.question(Some(source), self.request.reason.as_ref());
+            Target::Recording { .. } if self.ask.known_by(question).is_none() => {
+                let question = Question { reason: self.request.reason.as_ref(), ..question };
                 // Whoever holds a grant for the act itself lacks the one for searching.
                 let verb = if self.ask.allowed(question) { Verb::Search } else { question.verb };
                 Err(Denial { kind: DenialKind::NotKnown, ..self.refused(Question { verb, ..question }) })
@@ -186,18 +138,34 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The stated reason, if it is good for `source`.
-    fn reason(&self, source: &'a SourceId) -> Result<&'a ReasonCode, Denial> {
-        let allowed = self.ask.reasons(self.request.verb, source);
-        let question = self.question(Some(source), self.request.reason.as_ref());
+    /// Invariant 8, where policy and register each say a half: who administers sees no content.
+    fn is_no_administrator(&self) -> Result<(), Denial> {
+        let administers = |held: &&Held<'_>| held.role.verbs.contains(&Verb::Administer);
+        match self.ask.held().find(administers) {
+            Some(held) if self.request.verb.shows_content() => {
+                let why = format!("{} administers by grant {}, and sees no content", self.ask.user, held.id);
+                let rule = RuleId::builtin("administrator");
+                Err(Denial::new(rule.clone(), DenialKind::Denied, format!("Refused by rule {rule}: {why}.")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The stated reason, if it is good.
+    fn reason(&self) -> Result<&'a ReasonCode, Denial> {
+        let allowed = self.ask.reasons(self.question());
+        let question = Question { reason: self.request.reason.as_ref(), ..self.question() };
         let Some((code, reason)) =
             self.request.reason.as_ref().and_then(|code| Some((code, self.ask.policy.reason(code)?)))
         else {
             return Err(self.no_reason(question, &allowed));
         };
         // A rule that forbids this reason is told by its name, not as a slip of the caller.
-        if self.ask.deny(question).is_some() {
-            return Err(self.refused(question));
+        let each = self.ask.for_each_purpose(question);
+        if let Some(first) = each.first()
+            && each.iter().all(|question| self.ask.deny(*question).is_some())
+        {
+            return Err(self.refused(*first));
         }
         if !allowed.contains(&code) {
             return Err(self.no_reason(question, &allowed));
@@ -233,92 +201,85 @@ impl<'a> Case<'a> {
     /// `Search` over the archive: allowed when at least one source is left.
     fn search_everywhere(&self) -> Result<Permit, Denial> {
         let sources = || self.ask.policy.sources().map(|(source, _)| source);
-        let reason = self.request.reason.as_ref();
+        let at = |source| Question::at(Verb::Search, source);
+        let reason = self.request.reason.as_ref().filter(|code| self.ask.policy.reason(code).is_some());
         let found = reason.and_then(|reason| {
-            let left = |source: &&SourceId| self.ask.reasons(Verb::Search, source).contains(&reason);
-            sources().find(left).map(|source| (source, reason))
+            let serving = sources().filter(|source| self.ask.policy.serves(source, reason));
+            let mut questions = serving.map(|source| Question { reason: Some(reason), ..at(source) });
+            questions.find(|question| self.ask.allowed(*question))
         });
         match found {
-            Some((source, reason)) => self.grant(Some(source), None, Some(reason)),
+            Some(question) => self.grant(&self.ask.for_each_purpose(question), None, reason),
             None => {
                 let mut allowed: Vec<&ReasonCode> =
-                    sources().flat_map(|source| self.ask.reasons(Verb::Search, source)).collect();
+                    sources().flat_map(|source| self.ask.reasons(at(source))).collect();
                 allowed.sort();
                 allowed.dedup();
-                Err(self.no_reason(self.question(None, reason), &allowed))
+                let question = Question { reason: self.request.reason.as_ref(), ..self.question() };
+                Err(self.no_reason(question, &allowed))
             }
         }
     }
 
     /// `Describe`: the caller may know of it for some reason; the permit names none.
-    fn describe(&self, source: &'a SourceId) -> Result<Permit, Denial> {
-        let question = self.question(Some(source), self.ask.known_by(source));
-        let end = self.end()?;
-        let (rule, expires) = self.ask.best_grant(question, end).ok_or_else(|| self.refused(question))?;
-        Ok(self.permit(rule, None, None, expires, None))
+    fn describe(&self) -> Result<Permit, Denial> {
+        let question = self.question();
+        let question = Question { reason: self.ask.known_by(question), ..question };
+        self.grant(&self.ask.for_each_purpose(question), None, None)
     }
 
-    /// The last step: no deny, and a grant.
+    /// The last step: no deny, and a grant that misses nothing. Of several questions one is enough.
     fn grant(
         &self,
-        source: Option<&'a SourceId>,
-        purpose: Option<&PurposeId>,
-        reason: Option<&'a ReasonCode>,
-    ) -> Result<Permit, Denial> {
-        let question = self.question(source, reason);
-        if self.ask.deny(question).is_some() {
-            return Err(self.refused(question));
-        }
-        let end = self.end()?;
-        let carries = |id: &RuleId| self.carried_by == Some(id);
-        let carrying = self.ask.grants(question).filter(|(id, _)| carries(id));
-        let left = self.ask.grants(question).filter(|(id, grant)| self.exceeded(id, grant).is_none());
-        let best = self.ask.best_of(carrying, end).or_else(|| self.ask.best_of(left, end));
-        if let Some((rule, grant, expires)) = best {
-            return Ok(self.permit(rule, purpose, reason, expires, grant.max_bytes_a_day));
-        }
-        let reached = self.ask.grants(question).find_map(|(id, grant)| Some((id, self.exceeded(id, grant)?)));
-        Err(reached.map_or_else(|| self.refused(question), |(id, why)| limits::refused(id, &why)))
-    }
-
-    /// Which limit of a grant is reached. Only opening has some.
-    fn exceeded(&self, id: &RuleId, grant: &Grant) -> Option<String> {
-        let limited = grant.max_recordings_a_day.is_some() || grant.max_bytes_a_day.is_some();
-        match (&self.request.target, self.request.verb) {
-            (Target::Recording { id: recording, .. }, Verb::View) if limited => {
-                let since = start_of_day(self.ask.begins, &self.ask.house.time_zone);
-                limits::exceeded(grant, recording, &(self.used)(id, since))
-            }
-            _ => None,
-        }
-    }
-
-    fn end(&self) -> Result<Option<Timestamp>, Denial> {
-        match self.request.until {
-            Some(until) if until <= self.ask.now => Err(self.invalid("until", "it lies in the past")),
-            until => Ok(until),
-        }
-    }
-
-    fn permit(
-        &self,
-        rule: &RuleId,
+        questions: &[Question<'a>],
         purpose: Option<&PurposeId>,
         reason: Option<&ReasonCode>,
-        expires: Timestamp,
-        max_bytes_a_day: Option<u64>,
-    ) -> Permit {
-        Permit {
-            verb: self.request.verb,
-            uid: self.request.who.uid,
-            user: self.ask.user.clone(),
-            target: self.request.target.clone(),
-            rule: rule.clone(),
-            purpose: purpose.cloned(),
-            reason: reason.cloned(),
-            expires,
-            max_bytes_a_day,
+    ) -> Result<Permit, Denial> {
+        let open = questions.iter().filter(|question| self.ask.deny(**question).is_none());
+        let acts: Vec<Act<'a>> = open.map(|question| self.act(*question)).collect();
+        if acts.is_empty() {
+            return Err(self.refused(questions.first().copied().unwrap_or_else(|| self.question())));
         }
+        if self.request.until.is_some_and(|until| until <= self.ask.now) {
+            return Err(self.invalid("until", "it lies in the past"));
+        }
+        let mut nearest: Option<(&Held<'_>, Vec<Missing>)> = None;
+        let mut best: Option<Candidate<'a>> = None;
+        for act in &acts {
+            for held in self.ask.grants(act.question) {
+                let missing = act.missing(held);
+                if missing.is_empty() {
+                    let candidate = self.candidate(act, held);
+                    if best.as_ref().is_none_or(|best| candidate.is_better(best)) {
+                        best = Some(candidate);
+                    }
+                } else if nearest.as_ref().is_none_or(|(_, fewest)| missing.len() < fewest.len()) {
+                    nearest = Some((held, missing));
+                }
+            }
+        }
+        match (best, nearest, acts.first()) {
+            (Some(best), ..) => {
+                let end = match best.act.question.verb {
+                    Verb::View => self.ask.until_denied(best.act.question, best.end),
+                    _ => best.end,
+                };
+                Ok(Permit::under(best.held, &best.act, purpose, reason, end))
+            }
+            (None, Some((held, missing)), act) => Err(conditions::refused(held, &missing)
+                .unwrap_or_else(|| self.refused(act.map_or_else(|| self.question(), |act| act.question)))),
+            (None, None, act) => Err(self.refused(act.map_or_else(|| self.question(), |act| act.question))),
+        }
+    }
+
+    fn act(&self, question: Question<'a>) -> Act<'a> {
+        Act { ask: self.ask, request: self.request, question, carried_by: self.carried_by }
+    }
+
+    fn candidate(&self, act: &Act<'a>, held: &'a Held<'a>) -> Candidate<'a> {
+        let end = self.ask.session_end(held, act.question, act.bounds(held));
+        let carries = self.carried_by == Some(held.id);
+        Candidate { act: *act, held, end, carries }
     }
 
     /// No reason, or one that is not good here: the allowed ones, or a refusal when there are none.
@@ -341,18 +302,34 @@ impl<'a> Case<'a> {
                 listed(allowed)
             ),
             kind: DenialKind::ReasonRequired { allowed: allowed.iter().copied().cloned().collect() },
+            failed: vec![why],
+            needed: vec![Need::Reason],
         }
     }
 
     fn invalid(&self, key: &'static str, why: &str) -> Denial {
-        Denial {
-            rule: RuleId::builtin("request"),
-            sentence: format!("Refused by rule builtin.request: {key}: {why}."),
-            kind: DenialKind::InvalidArgument(key),
-        }
+        let sentence = format!("Refused by rule builtin.request: {key}: {why}.");
+        Denial::new(RuleId::builtin("request"), DenialKind::InvalidArgument(key), sentence)
     }
 
     fn refused(&self, question: Question<'a>) -> Denial {
         refused(self.ask, question)
+    }
+}
+
+/// A grant that allows an act.
+struct Candidate<'a> {
+    act: Act<'a>,
+    held: &'a Held<'a>,
+    end: Timestamp,
+    carries: bool,
+}
+
+impl Candidate<'_> {
+    /// Before another: the one that carries the session; one that needs no emergency; the one that lets the caller work
+    /// longest; the first by id.
+    fn is_better(&self, other: &Self) -> bool {
+        let rank = |it: &Self| (it.carries, !it.held.grant.emergency, it.end);
+        rank(self) > rank(other) || (rank(self) == rank(other) && self.held.id < other.held.id)
     }
 }

@@ -37,6 +37,10 @@ impl PolicyErrors {
     pub fn iter(&self) -> impl Iterator<Item = &PolicyError> {
         self.0.iter()
     }
+    /// Only this one.
+    pub(super) fn one(error: PolicyError) -> Self {
+        Self(vec![error])
+    }
     /// `Ok` when `errors` is empty.
     pub(super) fn none_of(mut errors: Vec<PolicyError>) -> Result<(), Self> {
         if errors.is_empty() {

@@ -2,14 +2,14 @@
 //!
 //! Knows one item at a time, and which ids exist.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Policy;
 use super::error::{PolicyError, quoted};
-use super::names::UserName;
 use super::read::{Fields, Item};
-use super::rules::{Class, Deny, Grant, PeriodStart, Placed, Purpose, Reason, Role, Source};
-use crate::core::ids::{ClassId, PurposeId, ReasonCode, RoleId, RuleId, SourceId};
+use super::rule_items::{Names, deny, grant};
+use super::rules::{Authorisation, Class, PeriodStart, Placed, Purpose, Reason, Role, Source};
+use crate::core::ids::{ClassId, PurposeId, ReasonCode, RoleId, RuleId, SourceId, ZoneId};
 use crate::core::time::Period;
 
 /// Every item of every section, by id.
@@ -21,18 +21,36 @@ pub(super) struct Sections<'d> {
     pub(super) roles: BTreeMap<RoleId, Item<'d>>,
     pub(super) grants: BTreeMap<RuleId, Item<'d>>,
     pub(super) denies: BTreeMap<RuleId, Item<'d>>,
+    pub(super) incompatible: BTreeMap<RuleId, Item<'d>>,
+}
+
+impl Sections<'_> {
+    /// The zones of the sources: those that rules may name.
+    fn zones(&self) -> BTreeSet<ZoneId> {
+        let zone = |item: &Item<'_>| item.table.get("zone")?.get_ref().as_str()?.parse().ok();
+        self.sources.values().filter_map(zone).collect()
+    }
 }
 
 /// Reads every item of every section into a policy that has as yet neither digest nor controller.
 pub(super) fn read_items(sections: &Sections<'_>, errors: &mut Vec<PolicyError>) -> Policy {
+    let zones = sections.zones();
+    let names = Names {
+        reasons: &sections.reasons,
+        purposes: &sections.purposes,
+        sources: &sections.sources,
+        roles: &sections.roles,
+        zones: &zones,
+    };
     Policy {
         reasons: items(&sections.reasons, errors, reason),
         purposes: items(&sections.purposes, errors, |fields| purpose(fields, sections)),
         classes: items(&sections.classes, errors, class),
         sources: items(&sections.sources, errors, |fields| source(fields, sections)),
         roles: items(&sections.roles, errors, role),
-        grants: items(&sections.grants, errors, |fields| grant(fields, sections)),
-        denies: items(&sections.denies, errors, |fields| deny(fields, sections)),
+        grants: items(&sections.grants, errors, |fields| grant(fields, &names)),
+        denies: items(&sections.denies, errors, |fields| deny(fields, &names)),
+        incompatible: items(&sections.incompatible, errors, |fields| incompatible(fields, sections)),
         ..Policy::empty()
     }
 }
@@ -100,44 +118,42 @@ fn source(fields: &mut Fields<'_, '_>, sections: &Sections<'_>) -> Option<Source
         fields.require("purposes").references("purposes", ("purpose", "purposes"), &sections.purposes);
     let class = fields.require("class").reference("class", ("class", "classes"), &sections.classes);
     let writer = fields.parsed("writer");
-    Some(Source { kind: kind?, zone, purposes: purposes?, class: class?, writer })
-}
-
-fn role(fields: &mut Fields<'_, '_>) -> Option<Role> {
-    fields.require("verbs").set("verbs").map(|verbs| Role { verbs })
-}
-
-fn grant(fields: &mut Fields<'_, '_>, sections: &Sections<'_>) -> Option<Grant> {
-    let user: Option<UserName> = fields.require("user").parsed("user");
-    if user.as_ref().is_some_and(UserName::is_root) {
-        fields.refuse("user", "root may hold no grant: name a person");
-    }
-    let role = fields.require("role").reference("role", ("role", "roles"), &sections.roles);
-    let sources = fields.references("sources", ("source", "sources"), &sections.sources);
-    let reasons = fields.references("reasons", ("reason", "reasons"), &sections.reasons);
-    let max_session = fields.period("max_session");
-    let max_recordings_a_day = fields.count("max_recordings_a_day");
-    let max_bytes_a_day = fields.count("max_bytes_a_day");
-    let pipe = fields.flag("pipe");
-    let until = fields.date("until");
-    let (user, role) = (user?, role?);
-    Some(Grant {
-        user,
-        role,
-        sources,
-        reasons,
-        max_session,
-        max_recordings_a_day,
-        max_bytes_a_day,
-        pipe,
-        until,
+    let anonymised = fields.flag("anonymised");
+    let secrecy = fields.parsed("secrecy");
+    let notice = fields.text("notice");
+    let authorisation = fields.nested("authorisation", authorisation);
+    Some(Source {
+        kind: kind?,
+        zone,
+        purposes: purposes?,
+        class: class?,
+        writer,
+        anonymised,
+        secrecy,
+        notice,
+        authorisation,
     })
 }
 
-fn deny(fields: &mut Fields<'_, '_>, sections: &Sections<'_>) -> Option<Deny> {
-    let user = fields.parsed("user");
+fn authorisation(fields: &mut Fields<'_, '_>) -> Option<Authorisation> {
+    let reference = fields.require("reference").text("reference");
+    let until = fields.require("until").date("until");
+    Some(Authorisation { reference: reference?, until: until? })
+}
+
+fn role(fields: &mut Fields<'_, '_>) -> Option<Role> {
     let verbs = fields.require("verbs").set("verbs");
-    let sources = fields.references("sources", ("source", "sources"), &sections.sources);
-    let reasons = fields.references("reasons", ("reason", "reasons"), &sections.reasons);
-    Some(Deny { user, verbs: verbs?, sources, reasons })
+    let (trained, second_person, reauth) =
+        (fields.flag("trained"), fields.flag("second_person"), fields.flag("reauth"));
+    Some(Role { verbs: verbs?, trained, second_person, reauth })
+}
+
+/// Roles that exclude each other.
+fn incompatible(fields: &mut Fields<'_, '_>, sections: &Sections<'_>) -> Option<BTreeSet<RoleId>> {
+    let roles = fields.require("roles").references("roles", ("role", "roles"), &sections.roles)?;
+    if roles.len() < 2 {
+        fields.refuse("roles", "roles must name at least two that exclude each other");
+        return None;
+    }
+    Some(roles)
 }

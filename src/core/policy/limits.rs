@@ -1,4 +1,4 @@
-//! What a grant allows in one day: how many recordings, how many bytes.
+//! What a grant allows in one day: how many recordings, how many bytes, how many minutes.
 //!
 //! Owns what counts against a limit and when a day begins. What was used comes in as an argument: it is folded from the
 //! ledger. Must never count less than what was granted.
@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 
 use jiff::tz::TimeZone;
 
-use super::answer::{Denial, DenialKind};
 use super::rules::Grant;
 use crate::core::ids::{RecordingId, RuleId};
 use crate::core::time::Timestamp;
@@ -19,6 +18,8 @@ pub struct DayUse {
     pub recordings: BTreeSet<RecordingId>,
     /// Bytes handed out, repeated ones counted again.
     pub bytes: u64,
+    /// How long the sessions begun since then lasted together, in microseconds; one that runs counts to its end.
+    pub micros: u64,
 }
 
 /// Tells what was used under a grant by the user who asks, since a time.
@@ -46,13 +47,15 @@ pub(super) fn exceeded(grant: &Grant, recording: &RecordingId, used: &DayUse) ->
         (_, Some(most)) if used.bytes >= most => {
             Some(format!("allows {most} bytes a day, and so many were read today"))
         }
-        _ => None,
+        _ => exceeded_minutes(grant, used),
     }
 }
 
-/// The refusal when only limits stand in the way.
-pub(super) fn refused(grant: &RuleId, why: &str) -> Denial {
-    let rule = RuleId::builtin("limit");
-    let sentence = format!("Refused by rule {rule}: grant {grant} {why}.");
-    Denial { rule, kind: DenialKind::LimitReached, sentence }
+fn exceeded_minutes(grant: &Grant, used: &DayUse) -> Option<String> {
+    match grant.max_minutes_a_day {
+        Some(most) if used.micros >= most.saturating_mul(60_000_000) => {
+            Some(format!("allows {most} minutes a day, and so many were used today"))
+        }
+        _ => None,
+    }
 }

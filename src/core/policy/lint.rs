@@ -106,8 +106,8 @@ impl<'a> Lint<'a> {
             .verbs(grant)
             .into_iter()
             .filter(|verb| {
-                (grant.reasons.is_some() && !verb.takes_reason())
-                    || (grant.sources.is_some() && !verb.takes_source())
+                (grant.limits.reasons.is_some() && !verb.takes_reason())
+                    || (grant.limits.sources.is_some() && !verb.takes_source())
             })
             .collect();
         let dimension = if never.iter().any(|verb| verb.takes_source()) { "reasons" } else { "sources" };
@@ -123,6 +123,7 @@ impl<'a> Lint<'a> {
             ("max_session", grant.max_session.is_some()),
             ("max_recordings_a_day", grant.max_recordings_a_day.is_some()),
             ("max_bytes_a_day", grant.max_bytes_a_day.is_some()),
+            ("max_minutes_a_day", grant.max_minutes_a_day.is_some()),
         ];
         let set: Vec<&str> = limits.into_iter().filter(|(_, set)| *set).map(|(key, _)| key).collect();
         let views = self.verbs(grant).contains(&Verb::View);
@@ -131,12 +132,12 @@ impl<'a> Lint<'a> {
     }
 
     fn reasons_without_purpose(&self, id: &RuleId, grant: &Grant) -> Option<String> {
-        let served = |reason: &&ReasonCode| match &grant.sources {
+        let served = |reason: &&ReasonCode| match &grant.limits.sources {
             Some(sources) => sources.iter().any(|source| self.policy.serves(source, reason)),
             None => self.policy.sources().any(|(source, _)| self.policy.serves(source, reason)),
         };
         let idle: Vec<&ReasonCode> =
-            grant.reasons.iter().flatten().filter(|reason| !served(reason)).collect();
+            grant.limits.reasons.iter().flatten().filter(|reason| !served(reason)).collect();
         (!idle.is_empty()).then(|| {
             format!("grant {id}: {} serve no purpose of its sources, so they open nothing", listed(idle))
         })
@@ -163,7 +164,7 @@ impl<'a> Lint<'a> {
             }
         }
         for (id, deny) in &self.policy.denies {
-            for user in deny.value.user.iter().filter(|user| missing(user)) {
+            for user in deny.value.users.iter().flatten().filter(|user| missing(user)) {
                 named.push((deny.place.clone(), format!("{user} of deny {id}")));
             }
         }
@@ -193,7 +194,7 @@ impl<'a> Lint<'a> {
 
     fn somebody_views(&self, source: &SourceId) -> bool {
         self.policy.grants().any(|(_, grant)| {
-            let here = grant.sources.as_ref().is_none_or(|sources| sources.contains(source));
+            let here = grant.limits.sources.as_ref().is_none_or(|sources| sources.contains(source));
             here && !self.is_over(grant) && self.verbs(grant).contains(&Verb::View)
         })
     }

@@ -7,37 +7,58 @@
 mod answer;
 mod ask;
 mod check;
+mod conditions;
+mod cover;
 mod decide;
 mod digest;
+mod ends;
 mod error;
+mod facts;
 mod flood;
+mod hours;
+mod index;
 mod items;
 mod limits;
 mod lint;
 mod names;
 mod parse;
+mod permit;
 mod read;
 mod refuse;
 mod request;
+mod rows;
+mod rule_items;
 mod rules;
 mod scope;
+mod terms;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use answer::{Decision, Denial, DenialKind};
-pub use decide::{Permit, Running, decide, decide_within, reconsider};
+pub use answer::{Decision, Denial, DenialKind, Need};
+pub use decide::{Running, decide, reconsider};
 pub use error::{PolicyError, PolicyErrors};
+pub use facts::{
+    Approval, ApprovalAnswer, ApprovalScope, Facts, Mandate, RecordingFacts, RegisteredGrants, Suspension,
+};
 pub use flood::{Flood, FloodVerdict, RefusalKey, RefusedMany};
+pub use hours::{Day, Hours};
 pub use limits::{DayUse, Used, start_of_day};
 pub use lint::{LintFacts, Warning, lint};
 pub use names::{UserName, Verb};
+pub use permit::Permit;
 pub use refuse::refuse_caller;
 pub use request::{AccessRequest, House, Principal, Target};
-pub use rules::{Class, Deny, Grant, PeriodStart, Purpose, Reason, Role, Source};
+pub use rows::Rows;
+pub use rules::{
+    Authorisation, Charter, Class, Deny, Grant, GrantsIn, Limits, Needs, PeriodStart, Purpose, Reason, Role,
+    Secrecy, Source, Whose,
+};
 pub use scope::{Scope, SourceChange, compare_sources, may, searchable_sources};
 
-use super::ids::{ClassId, Digest, PurposeId, ReasonCode, RoleId, RuleId, SourceId};
-use rules::Placed;
+use super::ids::{ClassId, Digest, ProfileId, PurposeId, ReasonCode, RoleId, RuleId, SourceId};
+use super::time::Period;
+use index::Index;
+use rules::{Placed, Terms};
 
 /// The commented policy, without sources and grants, that `greffierctl init` writes.
 pub const TEMPLATE: &str = include_str!("policy.toml.init");
@@ -55,7 +76,7 @@ pub struct PolicyFile {
 #[derive(Debug, Clone)]
 pub struct Policy {
     digest: Digest,
-    controller: String,
+    terms: Terms,
     reasons: BTreeMap<ReasonCode, Placed<Reason>>,
     purposes: BTreeMap<PurposeId, Placed<Purpose>>,
     classes: BTreeMap<ClassId, Placed<Class>>,
@@ -63,6 +84,8 @@ pub struct Policy {
     roles: BTreeMap<RoleId, Placed<Role>>,
     grants: BTreeMap<RuleId, Placed<Grant>>,
     denies: BTreeMap<RuleId, Placed<Deny>>,
+    incompatible: BTreeMap<RuleId, Placed<BTreeSet<RoleId>>>,
+    index: Index,
 }
 
 impl Policy {
@@ -73,6 +96,7 @@ impl Policy {
     pub fn parse(files: &[PolicyFile]) -> Result<Self, PolicyErrors> {
         let mut policy = parse::parse(files)?;
         check::check(&policy)?;
+        policy.index = Index::of(&policy);
         policy.digest = digest::digest(files);
         Ok(policy)
     }
@@ -87,7 +111,7 @@ impl Policy {
     pub fn empty() -> Self {
         Self {
             digest: digest::digest(&[]),
-            controller: String::new(),
+            terms: Terms::none(),
             reasons: BTreeMap::new(),
             purposes: BTreeMap::new(),
             classes: BTreeMap::new(),
@@ -95,6 +119,8 @@ impl Policy {
             roles: BTreeMap::new(),
             grants: BTreeMap::new(),
             denies: BTreeMap::new(),
+            incompatible: BTreeMap::new(),
+            index: Index::default(),
         }
     }
 
@@ -104,7 +130,32 @@ impl Policy {
     }
     /// The organisation that answers for the recordings.
     pub fn controller(&self) -> &str {
-        &self.controller
+        &self.terms.controller
+    }
+    /// What everybody acknowledges before the first opening.
+    pub const fn charter(&self) -> Option<&Charter> {
+        self.terms.charter.as_ref()
+    }
+    /// Where grants stand.
+    pub const fn grants_in(&self) -> GrantsIn {
+        self.terms.grants_in
+    }
+    /// How often a grant is to be confirmed, and how long after that it still holds unconfirmed (R66).
+    pub const fn review_periods(&self) -> (Period, Period) {
+        (self.terms.review_every, self.terms.review_grace)
+    }
+    /// The profiles that the policy wants to be measured by.
+    pub fn profiles(&self) -> impl Iterator<Item = &ProfileId> {
+        self.terms.profiles.iter()
+    }
+    /// Roles that exclude each other, by the id of the line that says so.
+    pub fn incompatible(&self) -> impl Iterator<Item = (&RuleId, &BTreeSet<RoleId>)> {
+        values(&self.incompatible)
+    }
+    /// Whether somebody may have to authenticate again for something. Of the register's grants nothing is known here.
+    pub fn may_ask_again(&self) -> bool {
+        let roles = self.roles.values().any(|role| role.value.reauth);
+        roles || self.grants().any(|(_, grant)| grant.needs.reauth) || self.grants_in() == GrantsIn::Register
     }
     /// Whether nobody is granted anything: a service with such a policy is degraded.
     pub fn grants_nothing(&self) -> bool {
@@ -154,16 +205,13 @@ impl Policy {
     pub fn grants(&self) -> impl Iterator<Item = (&RuleId, &Grant)> {
         values(&self.grants)
     }
-    /// Whether the grant `rule` lets a pipe be given where there is no FUSE device.
-    pub fn allows_pipe(&self, rule: &RuleId) -> bool {
-        self.grants.get(rule).is_some_and(|placed| placed.value.pipe)
-    }
-    /// Every account that the policy names: of grants, denies and spool folders.
+    /// Every account that the policy names: of grants and who gave them, denies and spool folders.
     pub fn users(&self) -> BTreeSet<&UserName> {
         let granted = self.grants().map(|(_, grant)| &grant.user);
-        let denied = self.denies().filter_map(|(_, deny)| deny.user.as_ref());
+        let granters = self.grants().filter_map(|(_, grant)| grant.granted_by.as_ref());
+        let denied = self.denies().flat_map(|(_, deny)| deny.users.iter().flatten());
         let writers = self.sources().filter_map(|(_, source)| source.writer.as_ref());
-        granted.chain(denied).chain(writers).collect()
+        granted.chain(granters).chain(denied).chain(writers).collect()
     }
     /// The denies, by rule id.
     pub fn denies(&self) -> impl Iterator<Item = (&RuleId, &Deny)> {

@@ -63,16 +63,26 @@ pub enum Verb {
     ReadLedger,
     /// Reload, RotateKeys, ConfirmClock, Scrub, RebuildIndex.
     Administer,
+    /// Accept or refuse, as a second person, what another person asks for.
+    Approve,
+    /// Give, change and withdraw mandates.
+    Mandate,
+    /// Propose, end and suspend grants in the register.
+    Register,
+    /// Confirm grants at their review, and look at what was done in an emergency.
+    Review,
 }
 
 /// Text that is no verb.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a verb must be one of search, view, seal, hold, lift, purge, read-ledger, administer")]
+#[error(
+    "a verb must be one of search, view, seal, hold, lift, purge, read-ledger, administer, approve, mandate, register, review"
+)]
 pub struct VerbError;
 
 impl Verb {
     /// Every verb, in the order of design §8.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Search,
         Self::View,
         Self::Seal,
@@ -81,6 +91,10 @@ impl Verb {
         Self::Purge,
         Self::ReadLedger,
         Self::Administer,
+        Self::Approve,
+        Self::Mandate,
+        Self::Register,
+        Self::Review,
     ];
     /// The word used in the policy.
     pub const fn as_str(self) -> &'static str {
@@ -93,6 +107,10 @@ impl Verb {
             Self::Purge => "purge",
             Self::ReadLedger => "read-ledger",
             Self::Administer => "administer",
+            Self::Approve => "approve",
+            Self::Mandate => "mandate",
+            Self::Register => "register",
+            Self::Review => "review",
         }
     }
     /// Whether this verb shows what a recording contains: no administrator may hold one (invariant 8).
@@ -105,7 +123,19 @@ impl Verb {
     }
     /// Whether this verb acts on recordings, so that a list of sources means something.
     pub const fn takes_source(self) -> bool {
-        !matches!(self, Self::ReadLedger | Self::Administer)
+        matches!(
+            self,
+            Self::Search | Self::View | Self::Seal | Self::Hold | Self::Lift | Self::Purge | Self::Approve
+        )
+    }
+    /// Whether what a rule asks for beside the grant (training, mandate, second person, re-authentication) is asked for
+    /// with this verb. Searching shows no content, and whoever may not find a recording cannot ask for consent either.
+    pub const fn takes_conditions(self) -> bool {
+        !matches!(self, Self::Search)
+    }
+    /// Whether the consent of a second person can be asked for with this verb. Approving is such a consent itself.
+    pub const fn takes_approval(self) -> bool {
+        !matches!(self, Self::Search | Self::Approve)
     }
 }
 impl fmt::Display for Verb {

@@ -15,18 +15,34 @@ use super::error::{PolicyError, PolicyErrors, listed, quoted};
 use super::items::{Sections, read_items};
 use super::read::{Item, Lines};
 use super::rules::Place;
+use super::terms::terms;
 use super::{Policy, PolicyFile};
 
 /// The greatest size of all texts together: 1 MiB.
 const TOTAL_BYTES: usize = 1 << 20;
 /// Every key that may stand at the top of a file.
-const TOP: [&str; 9] =
-    ["format", "controller", "reasons", "purposes", "classes", "sources", "roles", "grants", "denies"];
+const TOP: [&str; 15] = [
+    "format",
+    "controller",
+    "charter",
+    "grants_in",
+    "review_every",
+    "review_grace",
+    "profiles",
+    "reasons",
+    "purposes",
+    "classes",
+    "sources",
+    "roles",
+    "grants",
+    "denies",
+    "incompatible",
+];
 
 /// One file, cut into tables.
-struct Document<'d> {
-    lines: &'d Lines,
-    table: &'d DeTable<'d>,
+pub(super) struct Document<'d> {
+    pub(super) lines: &'d Lines,
+    pub(super) table: &'d DeTable<'d>,
 }
 
 /// Reads the files into a policy whose digest is not yet set.
@@ -54,7 +70,7 @@ pub(super) fn parse(files: &[PolicyFile]) -> Result<Policy, PolicyErrors> {
     let documents: Vec<Document<'_>> =
         lines.iter().zip(&tables).map(|(lines, table)| Document { lines, table: table.get_ref() }).collect();
     top(&documents, &mut errors);
-    let controller = controller(&documents, &mut errors);
+    let terms = terms(&documents, &mut errors);
     let sections = Sections {
         reasons: collect(&documents, "reasons", "reason", &mut errors),
         purposes: collect(&documents, "purposes", "purpose", &mut errors),
@@ -63,11 +79,12 @@ pub(super) fn parse(files: &[PolicyFile]) -> Result<Policy, PolicyErrors> {
         roles: collect(&documents, "roles", "role", &mut errors),
         grants: collect(&documents, "grants", "grant", &mut errors),
         denies: collect(&documents, "denies", "deny", &mut errors),
+        incompatible: collect(&documents, "incompatible", "incompatible", &mut errors),
     };
     one_rule_per_id(&sections, &mut errors);
     // An id that could not be read would make every reference to it look wrong too.
     PolicyErrors::none_of(std::mem::take(&mut errors))?;
-    let policy = Policy { controller, ..read_items(&sections, &mut errors) };
+    let policy = Policy { terms, ..read_items(&sections, &mut errors) };
     PolicyErrors::none_of(errors)?;
     Ok(policy)
 }
@@ -119,27 +136,6 @@ fn top(documents: &[Document<'_>], errors: &mut Vec<PolicyError>) {
         };
         errors.push(PolicyError::at(&lines.place(&span), reason));
     }
-}
-
-/// The controller: named once, in any of the files.
-fn controller(documents: &[Document<'_>], errors: &mut Vec<PolicyError>) -> String {
-    let named = documents.iter().filter_map(|document| {
-        let value = document.table.get("controller")?;
-        Some((document.lines.place(&value.span()), value.get_ref().as_str().unwrap_or_default()))
-    });
-    let named: Vec<(Place, &str)> = named.collect();
-    let Some((first, name)) = named.first() else {
-        let place = Place { file: MAIN.into(), line: 1 };
-        errors.push(PolicyError::at(&place, "missing controller: write who answers for the recordings"));
-        return String::new();
-    };
-    if name.trim().is_empty() {
-        errors.push(PolicyError::at(first, "controller must be a text between quotes, not empty"));
-    }
-    for (place, _) in named.iter().skip(1) {
-        errors.push(PolicyError::at(place, format!("controller stands already at {first}; keep one")));
-    }
-    (*name).to_owned()
 }
 
 /// The items of one section in all files; an id that stands twice is a mistake that names both places.

@@ -51,6 +51,30 @@ pub(super) struct Item<'d> {
     pub(super) table: &'d DeTable<'d>,
 }
 
+/// The ids that a reference may name.
+pub(super) trait Known<T> {
+    /// Whether there is such a one.
+    fn has(&self, id: &T) -> bool;
+    /// All of them, for sentences.
+    fn words(&self) -> String;
+}
+impl<T: Ord + Display, V> Known<T> for BTreeMap<T, V> {
+    fn has(&self, id: &T) -> bool {
+        self.contains_key(id)
+    }
+    fn words(&self) -> String {
+        listed(self.keys())
+    }
+}
+impl<T: Ord + Display> Known<T> for BTreeSet<T> {
+    fn has(&self, id: &T) -> bool {
+        self.contains(id)
+    }
+    fn words(&self) -> String {
+        listed(self)
+    }
+}
+
 /// What a reference refers to, for sentences: one, and many of them.
 type Words = (&'static str, &'static str);
 
@@ -130,52 +154,43 @@ impl<'d, 'e> Fields<'d, 'e> {
     }
 
     /// The id of an existing one (`("role", "roles")`).
-    pub(super) fn reference<T, V>(
+    pub(super) fn reference<T: FromStr>(
         &mut self,
         key: &'static str,
         (one, many): Words,
-        known: &BTreeMap<T, V>,
-    ) -> Option<T>
-    where
-        T: FromStr + Ord + Display,
-    {
+        known: &dyn Known<T>,
+    ) -> Option<T> {
         let value = self.get(key)?;
         self.known((one, many), known, value)
     }
 
     /// A list, not empty, of ids of existing ones.
-    pub(super) fn references<T, V>(
+    pub(super) fn references<T: FromStr + Ord>(
         &mut self,
         key: &'static str,
         (one, many): Words,
-        known: &BTreeMap<T, V>,
-    ) -> Option<BTreeSet<T>>
-    where
-        T: FromStr + Ord + Display,
-    {
+        known: &dyn Known<T>,
+    ) -> Option<BTreeSet<T>> {
         self.each(key, |fields, value| fields.known((one, many), known, value))
     }
 
-    fn known<T, V>(
+    fn known<T: FromStr>(
         &mut self,
         (one, many): Words,
-        known: &BTreeMap<T, V>,
+        known: &dyn Known<T>,
         value: &Spanned<DeValue<'d>>,
-    ) -> Option<T>
-    where
-        T: FromStr + Ord + Display,
-    {
+    ) -> Option<T> {
         let Some(text) = value.get_ref().as_str() else {
             self.wrong(Some(&value.span()), format_args!("a {one} must be a text between quotes"));
             return None;
         };
-        let id = text.parse().ok().filter(|id| known.contains_key(id));
+        let id = text.parse().ok().filter(|id| known.has(id));
         if id.is_none() {
             let reason = format!(
                 "unknown {one} {} in {}; known {many}: {}",
                 quoted(text),
                 self.item.label,
-                listed(known.keys())
+                known.words()
             );
             self.errors.push(PolicyError::at(&self.item.lines.place(&value.span()), reason));
         }
@@ -202,6 +217,42 @@ impl<'d, 'e> Fields<'d, 'e> {
             }
         }
         Some(set)
+    }
+
+    /// One text that `T` can read, or a list of them. Absent: `None`.
+    pub(super) fn one_or_more<T: FromStr<Err: Display> + Ord>(
+        &mut self,
+        key: &'static str,
+    ) -> Option<BTreeSet<T>> {
+        match self.item.table.get(key).map(Spanned::get_ref) {
+            Some(value) if value.is_str() => self.parsed(key).map(|one| BTreeSet::from([one])),
+            _ => self.set(key),
+        }
+    }
+
+    /// A table within the item, to be read like one.
+    pub(super) fn inner(&mut self, key: &'static str) -> Option<Item<'d>> {
+        let value = self.get(key)?;
+        let Some(table) = value.get_ref().as_table() else {
+            self.wrong(Some(&value.span()), format_args!("{key} must be a table: {key} = {{ … }},"));
+            return None;
+        };
+        let lines = self.item.lines;
+        let label = format!("{key} of {}", self.item.label);
+        Some(Item { label, place: lines.place(&value.span()), lines, table })
+    }
+
+    /// Reads a table within the item by `read`, which gets its fields.
+    pub(super) fn nested<V>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&mut Fields<'d, '_>) -> Option<V>,
+    ) -> Option<V> {
+        let item = self.inner(key)?;
+        let mut fields = Fields::of(item, self.errors);
+        let value = read(&mut fields);
+        fields.finish();
+        value
     }
 
     /// `true` or `false`; absent: `false`.

@@ -16,7 +16,8 @@ pub fn refuse_caller(house: &House, who: &Principal) -> Option<Denial> {
 pub(super) fn caller<'a>(house: &House, who: &'a Principal) -> Result<&'a UserName, Denial> {
     let denied = |rule: &'static str, why: String| {
         let rule = RuleId::builtin(rule);
-        Denial { sentence: format!("Refused by rule {rule}: {why}."), rule, kind: DenialKind::Denied }
+        let sentence = format!("Refused by rule {rule}: {why}.");
+        Denial::new(rule, DenialKind::Denied, sentence)
     };
     let user = who.user.as_ref();
     if who.uid == 0 || user.is_some_and(UserName::is_root) {
@@ -36,24 +37,33 @@ pub(super) fn caller<'a>(house: &House, who: &'a Principal) -> Result<&'a UserNa
     }
 }
 
-/// The refusal of a question: by the deny that forbids it, or because no grant covers it.
+/// The refusal of a question: by the deny that forbids it, or because no grant covers it. Then it says what keeps out the
+/// grant that comes nearest: the one that fails in the fewest ways, the first by id.
 pub(super) fn refused(ask: Ask<'_>, question: Question<'_>) -> Denial {
     let user = ask.user;
     let act = act(question.verb, question.source);
     if let Some(rule) = ask.deciding_deny(question) {
         let sentence = format!("Refused by rule {rule}: {user} may not {act}.");
-        return Denial { rule: rule.clone(), kind: DenialKind::Denied, sentence };
+        let failed = vec![format!("{rule} forbids it")];
+        return Denial { failed, ..Denial::new(rule.clone(), DenialKind::Denied, sentence) };
     }
     let rule = RuleId::builtin("no-grant");
     let retired =
         question.source.filter(|source| question.verb.takes_reason() && ask.policy.source(source).is_none());
-    let why = match (retired, ask.ended_grant(question)) {
+    let with_verb = ask.held().filter(|held| held.role.verbs.contains(&question.verb));
+    let nearest = with_verb
+        .map(|held| (held, ask.shortcomings(held, question)))
+        .filter(|(_, failed)| !failed.is_empty())
+        .min_by_key(|(_, failed)| failed.len());
+    let why = match (retired, &nearest) {
         (Some(source), _) => format!(" {source} is registered no more and serves no purpose."),
-        (None, Some((grant, until))) => format!(" Grant {grant} ended on {until}."),
+        (None, Some((held, failed))) => format!(" Grant {} {}.", held.id, failed.join("; it ")),
         (None, None) => String::new(),
     };
     let sentence = format!("Refused by rule {rule}: no grant lets {user} {act}.{why}");
-    Denial { rule, kind: DenialKind::Denied, sentence }
+    let failed =
+        nearest.map(|(held, failed)| failed.iter().map(|why| format!("grant {} {why}", held.id)).collect());
+    Denial { failed: failed.unwrap_or_default(), ..Denial::new(rule, DenialKind::Denied, sentence) }
 }
 
 /// The act in words: "view recordings of reception".
@@ -65,5 +75,9 @@ fn act(verb: Verb, source: Option<&SourceId>) -> String {
         Verb::Lift => format!("lift holds on {on}"),
         Verb::ReadLedger => "read the ledger".to_owned(),
         Verb::Administer => "administer the service".to_owned(),
+        Verb::Approve => format!("approve what is asked for on {on}"),
+        Verb::Mandate => "give mandates".to_owned(),
+        Verb::Register => "register grants".to_owned(),
+        Verb::Review => "review what was granted and done".to_owned(),
     }
 }

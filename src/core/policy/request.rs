@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::names::{UserName, Verb};
-use crate::core::ids::{PurposeId, ReasonCode, RecordingId, SourceId};
+use crate::core::ids::{ApprovalId, MandateId, PurposeId, ReasonCode, RecordingId, SourceId};
 use crate::core::time::{Period, Timestamp};
 
 /// Who asks. `uid` decides; the rest is looked up from it.
@@ -60,6 +60,30 @@ pub struct AccessRequest {
     pub case_given: bool,
     /// When the caller wants the session to end.
     pub until: Option<Timestamp>,
+    /// The mandate that the caller named.
+    pub mandate: Option<MandateId>,
+    /// The approval that the caller named.
+    pub approval: Option<ApprovalId>,
+    /// Whether the caller says that there is an emergency.
+    pub emergency: bool,
+}
+
+impl AccessRequest {
+    /// A request that says nothing but this.
+    pub const fn new(who: Principal, verb: Verb, target: Target) -> Self {
+        Self {
+            who,
+            verb,
+            target,
+            purpose: None,
+            reason: None,
+            case_given: false,
+            until: None,
+            mandate: None,
+            approval: None,
+            emergency: false,
+        }
+    }
 }
 
 /// What the configuration fixes for every request.

@@ -6,29 +6,35 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Policy;
 use super::answer::Denial;
-use super::ask::{Ask, Question};
+use super::ask::{Ask, Question, Standing};
+use super::conditions::{self, Act};
+use super::facts::Facts;
 use super::names::Verb;
 use super::refuse::{caller, refused};
-use super::request::{House, Principal};
-use crate::core::ids::{ReasonCode, RuleId, SourceId};
+use super::request::{AccessRequest, House, Target};
+use super::rows::Rows;
+use crate::core::ids::{RuleId, SourceId};
 use crate::core::time::Timestamp;
 
-/// The sources that `who` may search for `reason` now, each with the grant that lets him. Empty when there is none.
+/// The sources that the caller of `request` may search for its reason now, each with the recordings that he may see. Empty
+/// when there is none.
 pub fn searchable_sources(
     policy: &Policy,
     house: &House,
-    who: &Principal,
-    reason: &ReasonCode,
+    request: &AccessRequest,
+    facts: &Facts<'_>,
     now: Timestamp,
-) -> BTreeMap<SourceId, RuleId> {
-    let Ok(user) = caller(house, who) else { return BTreeMap::new() };
-    let ask = Ask { policy, house, user, now, begins: now };
-    let rule = |source: &SourceId| {
-        let question = Question { verb: Verb::Search, source: Some(source), reason: Some(reason) };
-        let left = policy.serves(source, reason) && ask.allowed(question);
-        left.then(|| ask.best_grant(question, None).map(|(rule, _)| rule.clone())).flatten()
+) -> BTreeMap<SourceId, Rows> {
+    let (Ok(user), Some(reason)) = (caller(house, &request.who), &request.reason) else {
+        return BTreeMap::new();
     };
-    policy.sources().filter_map(|(source, _)| Some((source.clone(), rule(source)?))).collect()
+    let standing = Standing::of(policy, house, user, facts, now);
+    let ask = Ask::new(policy, house, &standing, facts, request, (now, now));
+    let rows = |source: &SourceId| {
+        let question = Question { reason: Some(reason), ..Question::at(Verb::Search, source) };
+        policy.serves(source, reason).then(|| Rows::of(ask, question)).flatten()
+    };
+    policy.sources().filter_map(|(source, _)| Some((source.clone(), rows(source)?))).collect()
 }
 
 /// Where a verb that takes no reason is allowed.
@@ -56,43 +62,64 @@ impl Scope {
     }
 }
 
-/// Where `who` may do `verb` now without stating a reason: `hold`, `lift`, `purge`, `seal` honour the sources of grants
-/// and denies; `read-ledger` and `administer` know no sources.
+/// Where the caller of `request` may do its verb now without stating a reason: `hold`, `lift`, `purge`, `seal` honour the
+/// sources of grants and denies; `read-ledger` and `administer` know no sources. The target of the request is not looked at.
 ///
 /// # Errors
 /// The refusal, when he may nowhere.
 pub fn may(
     policy: &Policy,
     house: &House,
-    who: &Principal,
-    verb: Verb,
+    request: &AccessRequest,
+    facts: &Facts<'_>,
     now: Timestamp,
 ) -> Result<Scope, Denial> {
-    let ask = Ask { policy, house, user: caller(house, who)?, now, begins: now };
-    let question = |source| Question { verb, source, reason: None };
-    let general = ask.grants(question(None)).next().map(|(rule, _)| rule);
+    let (verb, user) = (request.verb, caller(house, &request.who)?);
+    let request = &AccessRequest { target: Target::Service, ..request.clone() };
+    let standing = Standing::of(policy, house, user, facts, now);
+    let ask = Ask::new(policy, house, &standing, facts, request, (now, now));
+    let question = |source| Question { source, ..Question::new(verb) };
+    let sound = |source| {
+        let act = Act { ask, request, question: question(source), carried_by: None };
+        ask.grants(question(source)).find(move |held| act.missing(held).is_empty()).map(|held| held.id)
+    };
+    // What a grant misses is told only where it would have been enough.
+    let missing = |source| {
+        let act = Act { ask, request, question: question(source), carried_by: None };
+        let mut lacking: Vec<_> =
+            ask.grants(question(source)).map(|held| (held, act.missing(held))).collect();
+        lacking.sort_by_key(|(_, missing)| missing.len());
+        lacking.first().and_then(|(held, missing)| conditions::refused(held, missing))
+    };
+    let general = sound(None);
     if !verb.takes_source() {
         let rule = general.filter(|_| ask.deny(question(None)).is_none());
-        let rule = rule.ok_or_else(|| refused(ask, question(None)))?.clone();
+        let rule = rule.ok_or_else(|| {
+            let denied = ask.deny(question(None)).is_some();
+            missing(None).filter(|_| !denied).unwrap_or_else(|| refused(ask, question(None)))
+        })?;
+        let rule = rule.clone();
         return Ok(Scope { rule, everywhere: true, allowed: BTreeSet::new(), denied: BTreeSet::new() });
     }
-    let denied_everywhere = ask.denies(question(None)).any(|(_, deny)| deny.sources.is_none());
+    let denied_everywhere = ask.denies(question(None)).any(|(_, deny)| !deny.limits.is_about_sources());
     let everywhere = general.is_some() && !denied_everywhere;
     let (mut allowed, mut denied) = (BTreeSet::new(), BTreeSet::new());
-    let mut first = general;
+    let (mut first, mut lacking) = (general, missing(None).filter(|_| !denied_everywhere));
     for (source, _) in policy.sources() {
         if ask.deny(question(Some(source))).is_some() {
             denied.insert(source.clone());
-        } else if let Some((rule, _)) = ask.grants(question(Some(source))).next() {
+        } else if let Some(rule) = sound(Some(source)) {
             first = first.or(Some(rule));
             allowed.insert(source.clone());
+        } else {
+            lacking = lacking.or_else(|| missing(Some(source)));
         }
     }
     match first {
         Some(rule) if everywhere || !allowed.is_empty() => {
             Ok(Scope { rule: rule.clone(), everywhere, allowed, denied })
         }
-        _ => Err(refused(ask, question(None))),
+        _ => Err(lacking.unwrap_or_else(|| refused(ask, question(None)))),
     }
 }
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use super::clock::{ClockDoubt, ClockVerdict};
-use crate::core::event::{Event, Outcome, Record};
-use crate::core::ids::{HoldId, RecordingId, SessionId};
+use crate::core::event::{Event, GrantReviewed, GrantSuspended, Outcome, Record};
+use crate::core::ids::{ApprovalId, GrantId, HoldId, MandateId, RecordingId, SessionId};
 use crate::core::time::{Period, Timestamp};
 
 /// Entries in a bundle, whose details share a key.
@@ -47,6 +47,14 @@ pub enum Waits {
     Recording,
     /// A purge that was decided and has not ended.
     Purge,
+    /// A grant that was proposed or given, or one of the policy that was suspended or reviewed.
+    Grant,
+    /// A mandate in force.
+    Mandate,
+    /// An acknowledgement of the charter.
+    Charter,
+    /// A review that is open.
+    Review,
 }
 
 /// One detail that is not destroyed.
@@ -66,6 +74,10 @@ pub struct DetailFacts {
     sessions: HashMap<SessionId, u64>,
     recordings: HashMap<RecordingId, u64>,
     purges: HashMap<RecordingId, Vec<u64>>,
+    grants: HashMap<GrantId, u64>,
+    mandates: HashMap<MandateId, u64>,
+    /// Until when an approval may be answered or used, and the entries that tell of it.
+    approvals: HashMap<ApprovalId, (Timestamp, Vec<u64>)>,
 }
 
 impl DetailFacts {
@@ -80,6 +92,12 @@ impl DetailFacts {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.facts.is_empty()
+    }
+
+    /// Since when the story of one detail has ended, or what it waits for.
+    #[cfg(test)]
+    pub(super) fn state_of(&self, entry: u64) -> Option<Result<Timestamp, Waits>> {
+        self.facts.get(&entry).map(|fact| fact.state)
     }
 
     /// Takes in the next entry. `detailed`: it commits to a detail.
@@ -98,7 +116,8 @@ impl DetailFacts {
         }
         let waits = if took_effect { self.begin(record, detailed) } else { None };
         if detailed {
-            let state = waits.map_or(Ok(record.time), Err);
+            let begun = if took_effect { self.approval(record) } else { None };
+            let state = waits.map_or(Ok(begun.unwrap_or(record.time)), Err);
             self.facts.insert(record.seq, Fact { event: record.event.name(), state });
         }
     }
@@ -116,12 +135,32 @@ impl DetailFacts {
             | Event::AccessExpired(_) => {
                 subject.session.as_ref().and_then(|id| self.sessions.remove(id)).into_iter().collect()
             }
+            Event::ReviewDone(done) => vec![done.entry],
             Event::PurgeFailed(_) => recording.and_then(|id| self.purges.remove(id)).unwrap_or_default(),
             Event::PurgeDone(_) => {
                 let mut ended = recording.and_then(|id| self.purges.remove(id)).unwrap_or_default();
                 ended.extend(recording.and_then(|id| self.recordings.remove(id)));
                 ended
             }
+            // What was proposed is told again, with who approved it.
+            Event::GrantGiven(term) => {
+                term.grant.and_then(|id| self.grants.remove(&id)).into_iter().collect()
+            }
+            Event::GrantEnded(ended) => {
+                ended.grant.and_then(|id| self.grants.remove(&id)).into_iter().collect()
+            }
+            Event::MandateChanged(term) => {
+                term.mandate.as_ref().and_then(|id| self.mandates.remove(id)).into_iter().collect()
+            }
+            Event::MandateWithdrawn(it) => {
+                it.mandate.as_ref().and_then(|id| self.mandates.remove(id)).into_iter().collect()
+            }
+            Event::ApprovalRefused(it) | Event::ApprovalUsed(it) => {
+                let ended = it.approval.and_then(|id| self.approvals.remove(&id));
+                ended.map(|(_, entries)| entries).unwrap_or_default()
+            }
+            Event::CharterAcknowledged(it) => it.replaces.into_iter().collect(),
+            Event::CharterLapsed(it) => vec![it.entry],
             Event::LedgerDetailsDestroyed(destroyed) => {
                 for (first, end) in &destroyed.destroyed {
                     let gone: Vec<u64> = self.facts.range(*first..*end).map(|(entry, _)| *entry).collect();
@@ -153,8 +192,10 @@ impl DetailFacts {
             | Event::AccessOpened(_)
             | Event::AccessProgress(_)
             | Event::AccessRefusedMany(_)
+            | Event::AccessEmergency(_)
             | Event::HoldPlaced(_)
             | Event::PurgePlanned(_)
+            | Event::ReviewRaised(_)
             | Event::GuardForeignAccess(_)
             | Event::StoreDamaged(_)
             | Event::KeyRotationOrdered(_)
@@ -162,7 +203,33 @@ impl DetailFacts {
             | Event::KeyRotationFailed(_)
             | Event::KeyBackedUp(_)
             | Event::KeyBackupChecked(_)
-            | Event::KeyRestored(_) => Vec::new(),
+            | Event::KeyRestored(_)
+            | Event::GrantProposed(_)
+            | Event::GrantSuspended(_)
+            | Event::GrantReviewed(_)
+            | Event::MandateGiven(_)
+            | Event::ApprovalAsked(_)
+            | Event::ApprovalGiven(_)
+            | Event::RegisterRead(_) => Vec::new(),
+        }
+    }
+
+    /// When the story ends by itself that the question for an approval begins, or its answer goes on with: nobody writes
+    /// an entry for an approval that was not used in time.
+    fn approval(&mut self, record: &Record) -> Option<Timestamp> {
+        match &record.event {
+            Event::ApprovalAsked(asked) => {
+                self.approvals.retain(|_, (expires, _)| *expires >= record.time);
+                let (id, expires) = (asked.approval?, asked.expires?);
+                self.approvals.insert(id, (expires, vec![record.seq]));
+                Some(expires)
+            }
+            Event::ApprovalGiven(given) => {
+                let (expires, entries) = self.approvals.get_mut(&given.approval?)?;
+                entries.push(record.seq);
+                Some(*expires)
+            }
+            _ => None,
         }
     }
 
@@ -191,6 +258,24 @@ impl DetailFacts {
                 self.purges.entry(subject.recording?).or_default().push(seq);
                 Waits::Purge
             }
+            Event::GrantProposed(term) | Event::GrantGiven(term) => {
+                self.grants.insert(term.grant?, seq);
+                Waits::Grant
+            }
+            // The first entry about a grant of the policy tells which it is; the later ones tell nothing that lasts.
+            Event::GrantSuspended(GrantSuspended { grant, policy: true, .. })
+            | Event::GrantReviewed(GrantReviewed { grant, policy: true })
+                if grant.is_some_and(|id| !self.grants.contains_key(&id)) =>
+            {
+                self.grants.insert((*grant)?, seq);
+                Waits::Grant
+            }
+            Event::MandateGiven(term) | Event::MandateChanged(term) => {
+                self.mandates.insert(term.mandate.clone()?, seq);
+                Waits::Mandate
+            }
+            Event::CharterAcknowledged(_) => Waits::Charter,
+            Event::ReviewRaised(_) => Waits::Review,
             _ => return None,
         };
         Some(waits)
@@ -230,6 +315,10 @@ impl fmt::Display for DetailWhy {
             Self::Waits(Waits::Session) => "the session runs",
             Self::Waits(Waits::Recording) => "the recording is in the archive",
             Self::Waits(Waits::Purge) => "the purge has not ended",
+            Self::Waits(Waits::Grant) => "the grant stands",
+            Self::Waits(Waits::Mandate) => "the mandate is in force",
+            Self::Waits(Waits::Charter) => "the charter is acknowledged",
+            Self::Waits(Waits::Review) => "the review is open",
         })
     }
 }

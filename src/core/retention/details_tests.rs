@@ -5,6 +5,7 @@ use crate::core::event::{
     Because, DetailsDestroyed, Event, HoldKind, HoldLifted, HoldPlaced, Nothing, Opened, Outcome, PurgeDone,
     PurgePlanned, Record, Sealed, Subject, Usage,
 };
+use crate::core::event::{ReviewDone, ReviewRaised};
 use crate::core::ids::{Digest, HoldId, Kind, RecordingId, SessionId};
 use crate::core::time::{BootId, Timestamp};
 use proptest::prelude::*;
@@ -69,7 +70,12 @@ fn lifted() -> Event {
     Event::HoldLifted(HoldLifted { hold: HoldId::from_bytes([3; 16]) })
 }
 fn opened() -> Event {
-    Event::AccessOpened(Opened { mode: "seek".into(), until: Some(at(9000)) })
+    Event::AccessOpened(Opened {
+        mode: "seek".into(),
+        until: Some(at(9000)),
+        mandate: None,
+        emergency: false,
+    })
 }
 fn closed() -> Event {
     Event::AccessClosed(Usage { why: "released".into(), bytes: 0, ranges: Vec::new(), duration_us: 1 })
@@ -109,6 +115,12 @@ fn a_detail_stays_while_something_that_it_tells_of_has_not_ended() {
         (sealed(), purged(), Waits::Recording),
         (planned(), failed(), Waits::Purge),
         (planned(), purged(), Waits::Purge),
+        (
+            Event::ReviewRaised(ReviewRaised { why: "emergency".into(), due: at(9000) }),
+            // The first entry of the story.
+            Event::ReviewDone(ReviewDone { entry: 0 }),
+            Waits::Review,
+        ),
         (Event::PolicyLoaded(Nothing {}), Event::PolicyLoaded(Nothing {}), Waits::Policy),
     ] {
         let mut story = Story::default();
@@ -248,4 +260,74 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_stands_in_a_register_keeps_its_detail_until_it_is_over() {
+    use crate::core::event::{
+        ApprovalAsked, ApprovalStep, CharterAcknowledged, CharterLapsed, GrantEnd, GrantEnded, GrantReviewed,
+        GrantSuspended, GrantTerm, MandateEnd, MandateTerm, MandateWithdrawn, SuspendedWhy,
+    };
+    use crate::core::ids::{ApprovalId, GrantId};
+    use crate::core::policy::Verb;
+
+    // Of single entries: lines of a plan may overlap.
+    let state = |story: &Story, entry: u64| story.facts.state_of(entry).unwrap();
+    let mut story = Story::default();
+    let grant = |n: u8| Some(GrantId::from_bytes([n; 16]));
+    let term = || GrantTerm { grant: grant(1), until: None };
+    let proposed = story.done(Event::GrantProposed(term()));
+    assert_eq!(state(&story, proposed), Err(Waits::Grant));
+    let given = story.done(Event::GrantGiven(term()));
+    let why = SuspendedWhy::ByHand;
+    let suspended = story.done(Event::GrantSuspended(GrantSuspended { grant: grant(1), why, policy: false }));
+    let of_policy = story.done(Event::GrantSuspended(GrantSuspended { grant: grant(2), why, policy: true }));
+    let reviewed = story.done(Event::GrantReviewed(GrantReviewed { grant: grant(2), policy: true }));
+    for (entry, waits) in
+        [(proposed, false), (given, true), (suspended, false), (of_policy, true), (reviewed, false)]
+    {
+        assert_eq!(state(&story, entry) == Err(Waits::Grant), waits, "entry {entry}");
+    }
+    for (id, why) in [(1, GrantEnd::Expired), (2, GrantEnd::RuleGone)] {
+        story.say(Event::GrantEnded(GrantEnded { grant: grant(id), why }), Outcome::Done, false);
+    }
+    assert!([given, of_policy].iter().all(|entry| state(&story, *entry).is_ok()));
+
+    let mandate: crate::core::ids::MandateId = "may".parse().unwrap();
+    let term = |version| MandateTerm {
+        mandate: Some(mandate.clone()),
+        version,
+        from: None,
+        until: None,
+        tasks: Vec::new(),
+        sources: None,
+    };
+    let first = story.done(Event::MandateGiven(term(1)));
+    let second = story.done(Event::MandateChanged(term(2)));
+    assert_eq!([first, second].map(|it| state(&story, it)), [Ok(at(second)), Err(Waits::Mandate)]);
+    let why = MandateEnd::Withdrawn;
+    story.done(Event::MandateWithdrawn(MandateWithdrawn { mandate: Some(mandate.clone()), why }));
+    assert!(state(&story, second).is_ok());
+
+    let approval = Some(ApprovalId::from_bytes([4; 16]));
+    let asked = story.done(Event::ApprovalAsked(ApprovalAsked {
+        approval,
+        verb: Verb::View,
+        from: None,
+        to: None,
+        expires: Some(at(100)),
+        duration: None,
+    }));
+    let given = story.done(Event::ApprovalGiven(ApprovalStep { approval }));
+    // Nobody writes that it was not used: its time itself ends the story.
+    assert_eq!([asked, given].map(|it| state(&story, it)), [Ok(at(100)); 2]);
+    let used = story.done(Event::ApprovalUsed(ApprovalStep { approval }));
+    assert_eq!([asked, given].map(|it| state(&story, it)), [Ok(at(used)); 2]);
+
+    let said = |replaces| Event::CharterAcknowledged(CharterAcknowledged { version: "1".into(), replaces });
+    let first = story.done(said(None));
+    let second = story.done(said(Some(first)));
+    assert_eq!([first, second].map(|it| state(&story, it)), [Ok(at(second)), Err(Waits::Charter)]);
+    story.say(Event::CharterLapsed(CharterLapsed { entry: second }), Outcome::Done, false);
+    assert!(state(&story, second).is_ok());
 }

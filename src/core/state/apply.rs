@@ -13,7 +13,7 @@ use crate::core::retention::LastSeen;
 use crate::core::scrub::Harm;
 use crate::core::time::Timestamp;
 
-type Step = Result<(), Contradiction>;
+pub(super) type Step = Result<(), Contradiction>;
 
 impl State {
     /// Folds one entry. On error nothing has changed.
@@ -46,9 +46,9 @@ impl State {
                 Err(Contradiction::OutOfPlace("it names more entries than there are"))
             }
             Event::LedgerRestored(restored) => self.set(|state| state.restored = Some(restored.clone())),
-            Event::LedgerDetailsDestroyed(destroyed) => self.destroy_details(record.seq, destroyed),
+            Event::LedgerDetailsDestroyed(destroyed) => self.destroy_details(record, destroyed),
             Event::PolicyLoaded(_) => {
-                self.set(|state| state.policy = record.policy.map(|digest| (digest, record.seq)))
+                self.set(|state| state.policy = record.policy.map(|digest| (digest, record.seq, record.time)))
             }
             Event::SourceRegistered(facts) | Event::SourceChanged(facts) => {
                 let source = needed(&subject.source, "source")?.clone();
@@ -72,6 +72,12 @@ impl State {
                 self.end_session(subject, Some(usage))
             }
             Event::AccessInterrupted(_) => self.end_session(subject, None),
+            Event::AccessEmergency(_) => self.session(subject).map(|_| ()),
+            Event::ReviewRaised(raised) => {
+                self.set(|state| state.reviews.raise(record.seq, record.time, raised, subject))
+            }
+            Event::ReviewDone(done) if self.reviews.end(done.entry) => Ok(()),
+            Event::ReviewDone(_) => Err(Contradiction::OutOfPlace("it ends a review that is not open")),
             Event::HoldPlaced(placed) => self.place_hold(record.seq, subject, placed),
             Event::HoldLifted(lifted) => match self.holds.lift(&lifted.hold) {
                 Some(_) => Ok(()),
@@ -96,6 +102,7 @@ impl State {
             | Event::RecordingRejected(_)
             | Event::AccessSearched(_)
             | Event::AccessRefusedMany(_)
+            | Event::RegisterRead(_)
             | Event::GuardForeignAccess(_)
             | Event::KeyBackedUp(_)
             | Event::KeyBackupChecked(_)
@@ -110,6 +117,20 @@ impl State {
                 }
             }),
             Event::StoreScrubbed(_) => Ok(()),
+            Event::GrantProposed(_)
+            | Event::GrantGiven(_)
+            | Event::GrantEnded(_)
+            | Event::GrantSuspended(_)
+            | Event::GrantReviewed(_)
+            | Event::MandateGiven(_)
+            | Event::MandateChanged(_)
+            | Event::MandateWithdrawn(_)
+            | Event::ApprovalAsked(_)
+            | Event::ApprovalGiven(_)
+            | Event::ApprovalRefused(_)
+            | Event::ApprovalUsed(_)
+            | Event::CharterAcknowledged(_)
+            | Event::CharterLapsed(_) => self.step_register(record),
         }
     }
 
@@ -156,14 +177,16 @@ impl State {
         if self.sessions.contains_key(&id) {
             return Err(Contradiction::SessionTwice(id));
         }
+        self.check_mandate(opened.mandate.as_ref(), &source, subject)?;
+        let mandate = opened.mandate.clone();
         let opened = record.time;
         let from = opened.saturating_add_micros(-USES_MICROS);
         while self.uses.first_key_value().is_some_and(|(_, first)| first.opened < from) {
             self.uses.pop_first();
         }
         self.uses.insert(record.seq, Use { recording, opened, bytes: 0 });
-        self.sessions
-            .insert(id, OpenSession { recording, source, granted_by_entry: record.seq, opened, until });
+        let granted_by_entry = record.seq;
+        self.sessions.insert(id, OpenSession { recording, source, granted_by_entry, opened, until, mandate });
         Ok(())
     }
 
@@ -241,13 +264,16 @@ impl State {
         Ok(())
     }
 
-    /// What a decision to come may need in clear must not go: the policy in force, standing holds, running sessions.
-    fn destroy_details(&mut self, seq: u64, destroyed: &DetailsDestroyed) -> Step {
-        self.details.check(seq, destroyed).map_err(Contradiction::OutOfPlace)?;
+    /// What a decision to come may need in clear must not go: the policy in force, standing holds, running sessions, what
+    /// stands in registers.
+    fn destroy_details(&mut self, record: &Record, destroyed: &DetailsDestroyed) -> Step {
+        self.details.check(record.seq, destroyed).map_err(Contradiction::OutOfPlace)?;
         let gone = |entry: u64| destroyed.destroyed.iter().any(|&(first, end)| first <= entry && entry < end);
         let needed = self.policy_entry().is_some_and(gone)
             || self.sessions.values().any(|session| gone(session.granted_by_entry))
-            || self.holds.iter().any(|(_, hold)| gone(hold.placed_by_entry));
+            || self.holds.iter().any(|(_, hold)| gone(hold.placed_by_entry))
+            || self.registers.needed_entries(record.time).any(gone)
+            || self.reviews.iter().any(|(entry, _)| gone(entry));
         if needed {
             return Err(Contradiction::OutOfPlace("it destroys a detail of something that has not ended"));
         }

@@ -6,6 +6,7 @@
 
 mod apply;
 mod details;
+mod registers;
 #[cfg(test)]
 mod tests;
 mod violation;
@@ -17,8 +18,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::core::event::{KeyRotation, LedgerRestored, SourceFacts, SpoolFile};
-use crate::core::ids::{ClassId, Digest, Kind, RecordingId, SessionId, SharedTexts, SourceId};
+use crate::core::ids::{ClassId, Digest, Kind, MandateId, RecordingId, SessionId, SharedTexts, SourceId};
+use crate::core::register::Registers;
 use crate::core::register::holds::Holds;
+use crate::core::register::reviews::Reviews;
 use crate::core::register::uses::Uses;
 use crate::core::retention::LastSeen;
 use crate::core::scrub::Harm;
@@ -68,6 +71,8 @@ pub struct OpenSession {
     pub opened: Timestamp,
     /// When it ends at the latest.
     pub until: Timestamp,
+    /// The mandate under which it was opened.
+    pub mandate: Option<MandateId>,
 }
 
 /// What is known to be wrong with a recording.
@@ -88,7 +93,7 @@ pub struct State {
     last: Option<LastSeen>,
     running: bool,
     clock_suspect: bool,
-    policy: Option<(Digest, u64)>,
+    policy: Option<(Digest, u64, Timestamp)>,
     sources: BTreeMap<SourceId, Option<SourceFacts>>,
     // Boxed: the table grows by doubling, and would move and hold free twice what the recordings need.
     recordings: HashMap<RecordingId, Box<Recording>>,
@@ -96,6 +101,7 @@ pub struct State {
     spooled: HashMap<(u64, u64), RecordingId>,
     purging: BTreeSet<RecordingId>,
     holds: Holds,
+    reviews: Reviews,
     sessions: BTreeMap<SessionId, OpenSession>,
     uses: Uses,
     purges_by_day: BTreeMap<i64, u64>,
@@ -104,6 +110,7 @@ pub struct State {
     texts: SharedTexts,
     damaged: BTreeMap<RecordingId, Damage>,
     rotation: Option<KeyRotation>,
+    registers: Registers,
 }
 
 impl State {
@@ -129,11 +136,15 @@ impl State {
     }
     /// Digest of the policy in force; `None` before the first.
     pub fn policy(&self) -> Option<Digest> {
-        self.policy.map(|(digest, _)| digest)
+        self.policy.map(|(digest, ..)| digest)
     }
     /// The entry that loaded the policy in force.
     pub fn policy_entry(&self) -> Option<u64> {
-        self.policy.map(|(_, entry)| entry)
+        self.policy.map(|(_, entry, _)| entry)
+    }
+    /// When the policy in force was loaded.
+    pub fn policy_loaded(&self) -> Option<Timestamp> {
+        self.policy.map(|(.., loaded)| loaded)
     }
     /// The sources registered and not retired.
     pub fn sources(&self) -> impl Iterator<Item = (&SourceId, &SourceFacts)> {
@@ -176,6 +187,10 @@ impl State {
     /// The holds that stand.
     pub fn holds(&self) -> &Holds {
         &self.holds
+    }
+    /// The reviews that are open.
+    pub fn reviews(&self) -> &Reviews {
+        &self.reviews
     }
     /// The sessions that run.
     pub fn sessions(&self) -> &BTreeMap<SessionId, OpenSession> {

@@ -130,7 +130,12 @@ fn record(seq: u64, id: u8, act: Act) -> Record {
         Act::Open { session, granted } => {
             outcome = if granted { Outcome::Granted } else { Outcome::Denied };
             session_of = Some(session);
-            Event::AccessOpened(Opened { mode: "seek".into(), until: Some(now()) })
+            Event::AccessOpened(Opened {
+                mode: "seek".into(),
+                until: Some(now()),
+                mandate: None,
+                emergency: false,
+            })
         }
         Act::Read { session } => {
             session_of = Some(session);

@@ -1,6 +1,7 @@
 //! What an event may contradict.
 
 use crate::core::ids::{HoldId, RecordingId, SessionId};
+use crate::core::register::{Fault, FaultOf};
 
 /// The rule of conduct that an event breaks (design §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,12 @@ pub enum Rule {
     PurgeUnderHold,
     /// A purge done that nobody decided.
     PurgeWithoutPlan,
+    /// A grant given without having been proposed, or ended, suspended or reviewed where it does not stand.
+    GrantContradiction,
+    /// A mandate changed or withdrawn where it does not stand, or used after its end or outside its tasks.
+    MandateContradiction,
+    /// An approval answered twice or late, or used without having been given, twice, late or for something else.
+    ApprovalContradiction,
     /// An event out of its place: created twice, not first, sequence broken.
     OutOfPlace,
 }
@@ -54,6 +61,7 @@ pub(super) enum Contradiction {
     HoldDuringPurge(RecordingId),
     PurgeUnderHold(RecordingId, HoldId),
     PurgeWithoutPlan(RecordingId),
+    Register(Fault),
     OutOfPlace(&'static str),
 }
 
@@ -79,6 +87,16 @@ impl Contradiction {
             }
             Self::PurgeWithoutPlan(id) => {
                 (Rule::PurgeWithoutPlan, format!("no entry decides the purge of recording {id}"))
+            }
+            Self::Register(Fault { of, sentence }) => {
+                let rule = match of {
+                    FaultOf::Grants => Rule::GrantContradiction,
+                    FaultOf::Mandates => Rule::MandateContradiction,
+                    FaultOf::Approvals => Rule::ApprovalContradiction,
+                    FaultOf::Charter => Rule::OutOfPlace,
+                    FaultOf::Incomplete => Rule::Incomplete,
+                };
+                (rule, sentence)
             }
             Self::OutOfPlace(what) => (Rule::OutOfPlace, what.to_owned()),
         };

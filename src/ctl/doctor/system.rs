@@ -10,11 +10,20 @@ use crate::shell::clock::SystemClock;
 
 /// As `make install` puts them there.
 const SHIPPED_BUS_POLICY: &str = include_str!("../../../policy/org.greffier.Archive1.conf");
+const SHIPPED_ACTIONS: &str = include_str!("../../../policy/polkit/org.greffier.archive.policy");
 const SHIPPED_UNIT: &str = include_str!("../../../systemd/greffierd.service");
 const BUS_POLICY: &str = "org.greffier.Archive1.conf";
 const UNIT: &str = "greffierd.service";
 /// Where the bus looks, the last one wins.
 const BUS_FOLDERS: [&str; 2] = ["/etc/dbus-1/system.d", "/usr/share/dbus-1/system.d"];
+const ACTIONS: &str = "org.greffier.archive.policy";
+/// Where polkit looks; versions before 124 know the last one alone.
+const ACTION_FOLDERS: [&str; 4] = [
+    "/etc/polkit-1/actions",
+    "/run/polkit-1/actions",
+    "/usr/local/share/polkit-1/actions",
+    "/usr/share/polkit-1/actions",
+];
 /// Where systemd looks, the first one wins.
 const UNIT_FOLDERS: [&str; 5] = [
     "/etc/systemd/system",
@@ -32,12 +41,14 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 pub fn look(places: &Places) -> SystemFacts {
     let clock = SystemClock::new().ok().map(|clock| clock.now());
     let system_bus = places.bus.address.as_deref().is_none_or(|address| address == "system");
+    let polkit = (places.bus.polkit.unwrap_or(true), POLKIT.iter().any(|path| Path::new(path).exists()));
     SystemFacts {
         now: clock.map(|now| now.time),
         synchronised: clock.map(|now| now.synchronised),
         system_bus,
-        bus_policy: system_bus.then(bus_policy),
-        polkit: Some((places.bus.polkit.unwrap_or(true), POLKIT.iter().any(|path| Path::new(path).exists()))),
+        bus_policy: system_bus.then(|| shipped(&BUS_FOLDERS, BUS_POLICY, SHIPPED_BUS_POLICY)),
+        polkit: Some(polkit),
+        polkit_actions: (polkit == (true, true)).then(|| shipped(&ACTION_FOLDERS, ACTIONS, SHIPPED_ACTIONS)),
         systemd: Path::new("/run/systemd/system").is_dir(),
         unit: unit(&UNIT_FOLDERS.map(PathBuf::from)),
         fuse: Path::new("/dev/fuse").exists(),
@@ -55,16 +66,13 @@ fn text(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
-fn bus_policy() -> BusPolicy {
-    for folder in BUS_FOLDERS {
-        let path = Path::new(folder).join(BUS_POLICY);
+/// The first file of this name in the folders, compared with the one that we ship.
+fn shipped(folders: &[&str], name: &str, ours: &str) -> BusPolicy {
+    for folder in folders {
+        let path = Path::new(folder).join(name);
         if let Some(found) = text(&path) {
             let path = path.display().to_string();
-            return if found == SHIPPED_BUS_POLICY {
-                BusPolicy::Same(path)
-            } else {
-                BusPolicy::Differs(path)
-            };
+            return if found == ours { BusPolicy::Same(path) } else { BusPolicy::Differs(path) };
         }
     }
     BusPolicy::Missing

@@ -8,11 +8,10 @@ use std::io;
 use std::sync::Arc;
 
 use super::writer::{Desk, Writer};
-use crate::core::event::{Draft, Event, Outcome, Place, Record};
+use crate::core::event::{Draft, Event, Place, Record};
 use crate::core::ledger::hash::{Hash, detail_commitment, leaf_hash};
 use crate::core::ledger::tail::{FRAME_OVERHEAD_BYTES, FrameKind, encode_frame};
 use crate::core::refusal::Refusal;
-use crate::core::register::uses::holder;
 use crate::core::time::Moment;
 use crate::shell::entropy;
 
@@ -107,15 +106,14 @@ impl Staging<'_> {
             Event::PolicyLoaded(_) => Some(writer.policy.digest()),
             _ => writer.state.policy(),
         };
-        let opened_by = draft.detail.as_ref().and_then(holder);
-        let (record, detail) = draft.at(&Place { seq, moment: self.now, policy });
+        let (record, mut detail) = draft.at(&Place { seq, moment: self.now, policy });
         let Scratch { drawn, line, sealed } = &mut writer.scratch;
         line.clear();
         sealed.clear();
-        let commitment = match detail {
+        let commitment = match &mut detail {
             None => None,
             Some(detail) => {
-                let clear = detail.into_line(seq, &drawn.array()?)?;
+                let clear = detail.line_as(seq, &drawn.array()?)?;
                 // A key that cannot be made durable closes the ledger like a write that fails (invariant 3).
                 let cipher = writer.details.cipher_for(seq).inspect_err(|_| writer.key_missing = true)?;
                 cipher.seal_onto(sealed, drawn, seq, &clear)?;
@@ -124,13 +122,7 @@ impl Staging<'_> {
         };
         record.write_line(writer.prev, commitment.as_ref(), line)?;
         writer.state.apply(&record)?;
-        if matches!((&record.event, record.outcome), (Event::AccessOpened(_), Outcome::Granted)) {
-            writer.holders.forget(writer.state.uses());
-            match opened_by {
-                Some((uid, rule)) => writer.holders.note(seq, uid, rule),
-                None => writer.holders.note_unknown(seq),
-            }
-        }
+        writer.told.note(&record, detail.as_ref(), &writer.state);
         let leaf = leaf_hash(line);
         writer.frontier.push(leaf);
         writer.prev = leaf;

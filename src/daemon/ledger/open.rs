@@ -27,7 +27,8 @@ use crate::core::ledger::tail::{self, TailError, TailHeader};
 use crate::core::ledger::tile::{MAX_BUNDLE_BYTES, entries_path};
 use crate::core::ledger::tree::Frontier;
 use crate::core::policy::{Flood, House, Policy};
-use crate::core::register::uses::Holders;
+use crate::core::register::standing;
+use crate::core::register::told::Told;
 use crate::core::retention::{DetailFacts, LastSeen};
 use crate::shell::clock::SystemClock;
 use crate::shell::crypt::Signer;
@@ -221,7 +222,8 @@ impl OpenLedger {
             policy: Arc::new(Policy::empty()),
             house: self.house,
             flood: Flood::new(),
-            holders: Holders::default(),
+            told: Told::default(),
+            standing: standing::Standing::default(),
             base,
             frontier: fold.frontier,
             prev: fold.prev,

@@ -298,7 +298,12 @@ fn sealed() -> Draft {
     Draft::fact(Event::RecordingSealed(sealed)).about(about())
 }
 fn granted(session: u8) -> Draft {
-    let opened = SessionOpened { mode: "seek".into(), until: Some(at("2036-01-01T00:00:00Z")) };
+    let opened = SessionOpened {
+        mode: "seek".into(),
+        until: Some(at("2036-01-01T00:00:00Z")),
+        mandate: None,
+        emergency: false,
+    };
     Draft::fact(Event::AccessOpened(opened))
         .outcome(Outcome::Granted)
         .about(Subject { session: Some(SessionId::from_bytes([session; 16])), ..about() })

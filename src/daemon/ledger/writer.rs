@@ -23,7 +23,8 @@ use crate::core::ledger::tail::TailHeader;
 use crate::core::ledger::tree::Frontier;
 use crate::core::policy::{Flood, House, Policy};
 use crate::core::refusal::Refusal;
-use crate::core::register::uses::Holders;
+use crate::core::register::standing::Standing;
+use crate::core::register::told::Told;
 use crate::core::retention::{ClockDoubt, ClockVerdict, judge_start};
 use crate::core::state::State;
 use crate::core::time::{Moment, Timestamp};
@@ -43,8 +44,10 @@ pub struct Desk<'a> {
     pub house: &'a House,
     /// The bound on recorded refusals.
     pub flood: &'a mut Flood,
-    /// Whose the openings of the last day are.
-    pub holders: &'a mut Holders,
+    /// What details tell of what stands: who opened, who may, who asked, who answered.
+    pub told: &'a mut Told,
+    /// What stands in the registers, as the policy takes it.
+    pub standing: &'a Standing,
     /// The clocks, read once for the batch.
     pub now: Moment,
 }
@@ -104,7 +107,8 @@ pub(super) struct Writer {
     pub(super) policy: Arc<Policy>,
     pub(super) house: House,
     pub(super) flood: Flood,
-    pub(super) holders: Holders,
+    pub(super) told: Told,
+    pub(super) standing: Standing,
     /// The tree behind the last bundle whose files are durable, and the leaf before it: what is kept in memory begins here.
     pub(super) base: (Frontier, Hash),
     pub(super) frontier: Frontier,
@@ -209,8 +213,9 @@ impl Writer {
     }
 
     pub(super) fn desk(&mut self, now: Moment) -> Desk<'_> {
-        let Self { state, policy, house, flood, holders, .. } = self;
-        Desk { state, policy, house, flood, holders, now }
+        let Self { state, policy, house, flood, told, standing, .. } = self;
+        standing.refresh(policy, state, told);
+        Desk { state, policy, house, flood, told, standing, now }
     }
 
     /// Begins a batch: the clocks are read once for all of it. When they stand before the last entry it says so first, so

@@ -9,7 +9,6 @@ mod steps;
 use std::sync::Arc;
 
 use super::health::Part;
-use super::ledger::Proposal;
 use super::person::{Person, allowed, decide_for};
 use super::service::Service;
 use crate::core::event::{Draft, Event, Outcome, Searched, StoreScrubbed, Subject};
@@ -71,13 +70,10 @@ impl Service {
                 desk.state.recording(&id).map(|recording| Subject::recording(id, recording.source.clone()))
             });
             let draft = draft.about(subject.unwrap_or_default());
-            match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(_) if only.is_some() && known.is_none() => {
-                    let denial = Denial {
-                        rule: RuleId::builtin("unknown"),
-                        kind: DenialKind::NotKnown,
-                        sentence: "Refused by rule builtin.unknown: there is no such recording.".into(),
-                    };
+                    let sentence = "Refused by rule builtin.unknown: there is no such recording.".into();
+                    let denial = Denial::new(RuleId::builtin("unknown"), DenialKind::NotKnown, sentence);
                     person.refused(desk, Verb::Administer, denial, draft)
                 }
                 // Taken in the writer's order: of two that ask at once, one begins.
@@ -85,15 +81,12 @@ impl Service {
                     Some(turn) => {
                         let detail = person.detail(permit.rule());
                         let draft = draft.outcome(Outcome::Granted).with_detail(detail);
-                        Ok(Proposal::new(draft, Ok((turn, permit.rule().clone()))))
+                        Ok(person.permitted(desk, Some(&permit), draft, (turn, permit.rule().clone())))
                     }
                     None => {
-                        let denial = Denial {
-                            rule: RuleId::builtin("scrub"),
-                            kind: DenialKind::Conflict,
-                            sentence: "Refused by rule builtin.scrub: the store is being read already."
-                                .into(),
-                        };
+                        let sentence = "Refused by rule builtin.scrub: the store is being read already.";
+                        let rule = RuleId::builtin("scrub");
+                        let denial = Denial::new(rule, DenialKind::Conflict, sentence.into());
                         person.refused(desk, Verb::Administer, denial, draft)
                     }
                 },
@@ -112,10 +105,11 @@ impl Service {
     pub(super) async fn cancel_scrub_for(&self, person: Person) -> Result<(), Refusal> {
         let recorded = self.ledger.record(move |desk| {
             let event = event("cancelled", &Counts::default(), None);
-            match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let draft = Draft::fact(event).outcome(Outcome::Granted);
-                    Ok(Proposal::new(draft.with_detail(person.detail(permit.rule())), Ok(())))
+                    let draft = draft.with_detail(person.detail(permit.rule()));
+                    Ok(person.permitted(desk, Some(&permit), draft, ()))
                 }
                 Decision::Deny(denial) => person.refused(desk, Verb::Administer, denial, Draft::fact(event)),
             }
@@ -133,10 +127,10 @@ impl Service {
         let recorded = self.ledger.record(move |desk| {
             let searched = Searched { what: "scrub".into(), sources: Vec::new(), from: None, to: None };
             let draft = Draft::fact(Event::AccessSearched(searched));
-            match decide_for(desk, &person.asks(Verb::Administer, Target::Service, None)) {
+            match decide_for(desk, &person, &person.asks(Verb::Administer, Target::Service, None)) {
                 Decision::Allow(permit) => {
                     let draft = draft.outcome(Outcome::Granted).with_detail(person.detail(permit.rule()));
-                    Ok(Proposal::new(draft, Ok(())))
+                    Ok(person.permitted(desk, Some(&permit), draft, ()))
                 }
                 Decision::Deny(denial) => person.refused(desk, Verb::Administer, denial, draft),
             }

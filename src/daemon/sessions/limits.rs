@@ -1,22 +1,16 @@
-//! What running sessions use of the limits that grants set for a day, and whose the openings of the last day were.
+//! What running sessions use of the limits that grants set for a day.
 //!
 //! The ledger counts what has ended ([`crate::core::register::uses`]); a meter counts what is being read, for all sessions
 //! under one grant together, so that two of them cannot share what one has left. Must never begin a meter below what the
 //! ledger says.
 
-use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::core::event::Detail;
 use crate::core::ids::RuleId;
 use crate::core::policy::DayUse;
-use crate::core::refusal::Refusal;
-use crate::core::register::uses::holder;
 use crate::core::time::Timestamp;
-use crate::daemon::errors::chain;
 use crate::daemon::ledger::Desk;
-use crate::daemon::service::Service;
 use crate::shell::fuse::Meter;
 
 /// The meters by user, grant, and when the day began: those of today, and those of earlier days that a session still holds.
@@ -39,58 +33,12 @@ impl Meters {
 
     /// What `uid` has used of a grant: as the ledger says, or as the meter says when it is further.
     pub fn used(&self, desk: &Desk<'_>, uid: u32, rule: &RuleId, since: Timestamp) -> DayUse {
-        let mut day = desk.holders.used(desk.state.uses(), uid, rule, since);
+        let mut day = desk.told.holders.used(desk.state.uses(), uid, rule, since);
         let meters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(meter) = meters.get(&(uid, rule.clone(), since)) {
             day.bytes = day.bytes.max(meter.used_bytes());
         }
         day
-    }
-}
-
-impl Service {
-    /// Reads back from their details whose the openings of the last day were. To be done before anybody can ask.
-    pub(in crate::daemon) async fn learn_holders(self: &Arc<Self>) -> Result<(), Refusal> {
-        let entries = self.ledger.look(|desk| desk.state.uses().keys().copied().collect::<Vec<_>>()).await?;
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let service = self.clone();
-        let reading = tokio::task::spawn_blocking(move || {
-            let read = |entries: &[u64]| {
-                service.read_holders(entries).unwrap_or_else(|error| {
-                    log::error!(
-                        "who opened what today cannot be read back, so it counts for everybody: {error}"
-                    );
-                    entries.iter().map(|entry| (*entry, None)).collect()
-                })
-            };
-            // The entries of a bundle together: it is read as a whole.
-            entries.chunk_by(|a, b| a / 256 == b / 256).flat_map(read).collect::<Vec<_>>()
-        });
-        let found = reading.await.map_err(|_| Refusal::internal())?;
-        self.ledger
-            .look(move |desk| {
-                for (entry, holder) in found {
-                    match holder {
-                        Some((uid, rule)) => desk.holders.note(entry, uid, rule),
-                        None => desk.holders.note_unknown(entry),
-                    }
-                }
-            })
-            .await
-    }
-
-    fn read_holders(&self, entries: &[u64]) -> io::Result<BTreeMap<u64, Option<(u32, RuleId)>>> {
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(BTreeMap::new()) };
-        let lines = self.reader.entries(*first, last.saturating_sub(*first).saturating_add(1), usize::MAX)?;
-        let mut found: BTreeMap<u64, Option<(u32, RuleId)>> = entries.iter().map(|it| (*it, None)).collect();
-        for line in lines.iter().filter(|line| entries.contains(&line.seq)) {
-            let Some(detail) = self.reader.detail(line)? else { continue };
-            let detail = Detail::parse(&detail).map_err(|error| io::Error::other(chain(&error)))?;
-            found.insert(line.seq, holder(&detail));
-        }
-        Ok(found)
     }
 }
 

@@ -8,8 +8,11 @@ use std::sync::Arc;
 
 use super::{End, Live};
 use crate::core::ids::{RuleId, SessionId};
-use crate::core::policy::{DayUse, Decision, Permit, Running, reconsider, refuse_caller, start_of_day};
+use crate::core::policy::{
+    DayUse, Decision, Facts, Permit, Running, reconsider, refuse_caller, start_of_day,
+};
 use crate::core::time::Timestamp;
+use crate::daemon::facts::facts_for;
 use crate::daemon::ledger::Desk;
 use crate::daemon::service::Service;
 
@@ -20,15 +23,16 @@ fn judge(desk: &Desk<'_>, live: &Live, used: &dyn Fn(&RuleId, Timestamp) -> DayU
     }
     let now = desk.now.time;
     let running = Running { rule: &live.rule, opened: live.opened.time };
-    match reconsider(desk.policy, desk.house, &live.request, running, now, used) {
+    let facts = Facts { used, ..facts_for(desk, &live.request) };
+    match reconsider(desk.policy, desk.house, &live.request, running, &facts, now) {
         Decision::Allow(permit) if permit.expires() > now => Some(permit),
         _ => None,
     }
 }
 
 impl Service {
-    /// Asks for every running session again whether the policy in force grants it.
-    pub(in crate::daemon) async fn reconsider_sessions(self: &Arc<Self>) {
+    /// Asks for every running session again whether policy and registers grant it; `end` says why those end that they do not.
+    pub(in crate::daemon) async fn reconsider_sessions(self: &Arc<Self>, end: End) {
         let service = self.clone();
         let judged = self.ledger.look(move |desk| {
             let running = service.sessions.which(|_| true);
@@ -36,7 +40,7 @@ impl Service {
         });
         // Turned away: the ledger is closed, and all of them are cut for that.
         let Ok(ended) = judged.await else { return };
-        self.end_sessions(ended, End::PolicyChanged).await;
+        self.end_sessions(ended, end).await;
     }
 
     /// Whether the policy in force lets a session go on; if so, its end, the grant that carries it, and its bytes are bounded
@@ -58,7 +62,7 @@ impl Service {
                 mount.shorten(id, until, live.until_up_micros(until));
             }
             let since = start_of_day(live.opened.time, &self.house.time_zone);
-            let so_far = || desk.holders.used(desk.state.uses(), uid, permit.rule(), since).bytes;
+            let so_far = || desk.told.holders.used(desk.state.uses(), uid, permit.rule(), since).bytes;
             let meter = meters.of(uid, permit.rule(), since, so_far);
             mount.limit(id, meter, permit.max_bytes_a_day().unwrap_or(u64::MAX));
         }

@@ -56,6 +56,10 @@ pub enum End {
     Restricted,
     /// The policy no longer allows it.
     PolicyChanged,
+    /// The mandate under which it runs is over.
+    MandateWithdrawn,
+    /// A grant ended or was suspended, or a mandate changed: nothing carries it any more.
+    RightsEnded,
     /// A limit of bytes is reached.
     LimitReached,
     /// The ledger could not be written.
@@ -75,6 +79,8 @@ impl End {
             Self::Purged => "purged",
             Self::Restricted => "restricted",
             Self::PolicyChanged => "policy-changed",
+            Self::MandateWithdrawn => "mandate-withdrawn",
+            Self::RightsEnded => "rights-ended",
             Self::LimitReached => "limit-reached",
             Self::LedgerUnavailable => "ledger-unavailable",
         }
@@ -86,6 +92,8 @@ impl End {
             Self::Purged
             | Self::Restricted
             | Self::PolicyChanged
+            | Self::MandateWithdrawn
+            | Self::RightsEnded
             | Self::LimitReached
             | Self::LedgerUnavailable => Event::AccessRevoked(usage),
             Self::Released | Self::Closed | Self::PeerGone | Self::ServiceStopped | Self::Failed => {
@@ -220,15 +228,11 @@ mod tests {
         let live = Live {
             recording: RecordingId::from_bytes([1; 16]),
             source: "entrance".parse().unwrap(),
-            request: AccessRequest {
-                who: crate::core::policy::Principal { uid: 1, user: None, login_uid: None },
-                verb: Verb::View,
-                target: Target::Service,
-                purpose: None,
-                reason: None,
-                case_given: false,
-                until: None,
-            },
+            request: AccessRequest::new(
+                crate::core::policy::Principal { uid: 1, user: None, login_uid: None },
+                Verb::View,
+                Target::Service,
+            ),
             rule: "views".parse().unwrap(),
             owner_uid: 1,
             bus_name: ":1.1".into(),

@@ -5,9 +5,12 @@
 use std::future::Future;
 use std::os::fd::OwnedFd;
 
+pub mod registers;
+
+use self::registers::{RegisterAct, RegisterFilter, RegisterKind, RegisterRow};
 use super::caller::Caller;
 use crate::core::event::HoldKind;
-use crate::core::ids::{HoldId, Kind, RecordingId, SessionId};
+use crate::core::ids::{ApprovalId, HoldId, Kind, MandateId, RecordingId, SessionId};
 use crate::core::refusal::Refusal;
 use crate::core::scrub::Counts;
 use crate::core::time::Timestamp;
@@ -47,6 +50,12 @@ pub struct OpenRequest {
     pub stream: bool,
     /// End of the session wished for.
     pub until: Option<Timestamp>,
+    /// The mandate under which it is opened.
+    pub mandate: Option<MandateId>,
+    /// The approval that it uses.
+    pub approval: Option<ApprovalId>,
+    /// Break-glass: at once, and loud. Comes with a text.
+    pub emergency: bool,
 }
 
 /// `Seal`'s metadata.
@@ -172,6 +181,23 @@ pub struct DetailPlanRow {
     pub why: String,
 }
 
+/// One open review.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReviewRow {
+    /// The entry that raised it.
+    pub entry: u64,
+    /// Why it was raised.
+    pub why: String,
+    /// When.
+    pub raised: Timestamp,
+    /// Late after this.
+    pub due: Timestamp,
+    /// The recording that it is about, where it is about one.
+    pub recording: Option<RecordingId>,
+    /// The session.
+    pub session: Option<SessionId>,
+}
+
 /// What a run of the retention did.
 #[derive(Debug, Clone, Default)]
 pub struct RunReport {
@@ -239,6 +265,10 @@ pub struct Status {
     pub holds: u64,
     /// Sessions that run.
     pub sessions: u64,
+    /// Reviews that are open.
+    pub reviews_open: u64,
+    /// Those of them that are late.
+    pub reviews_overdue: u64,
     /// Recordings whose purge is due.
     pub due: u64,
     /// How full the disk is: `ample`, `low`, `tight` or `full`.
@@ -304,6 +334,15 @@ pub trait Archive: Send + Sync + 'static {
         hold: HoldId,
         ground: Option<String>,
     ) -> impl Future<Output = Answer<()>> + Send;
+    /// Every open review.
+    fn reviews(&self, caller: Caller) -> impl Future<Output = Answer<Vec<ReviewRow>>> + Send;
+    /// Ends a review; the entry.
+    fn review_done(
+        &self,
+        caller: Caller,
+        review: u64,
+        text: String,
+    ) -> impl Future<Output = Answer<u64>> + Send;
     /// The live head, for auditors.
     fn head(&self, caller: Caller) -> impl Future<Output = Answer<String>> + Send;
     /// Entries, each followed by its detail when asked for.
@@ -330,6 +369,19 @@ pub trait Archive: Send + Sync + 'static {
         old: u64,
         new: u64,
     ) -> impl Future<Output = Answer<Vec<String>>> + Send;
+    /// The rows of a register that `caller` may see.
+    fn list_register(
+        &self,
+        caller: Caller,
+        register: RegisterKind,
+        filter: RegisterFilter,
+    ) -> impl Future<Output = Answer<Vec<RegisterRow>>> + Send;
+    /// An act that a register records; the id of what it is about, and the entry.
+    fn record_act(
+        &self,
+        caller: Caller,
+        act: RegisterAct,
+    ) -> impl Future<Output = Answer<(String, u64)>> + Send;
     /// Loads the policy again.
     fn reload(&self, caller: Caller) -> impl Future<Output = Answer<()>> + Send;
     /// Makes the catalogue anew from the ledger; the answer comes when it is done.

@@ -3,6 +3,7 @@
 //! Owns names, signatures and the translation of bus errors into [`Failure`]. Must never decide what a caller may
 //! do, read the environment, or rewrite a sentence that the service sent.
 
+pub mod agent;
 pub mod fields;
 pub mod search;
 
@@ -84,6 +85,32 @@ pub trait Retention {
 pub trait Hold {
     /// Ends the hold; the purge it stopped falls due again.
     fn lift(&self, request: Request<'_>) -> zbus::Result<()>;
+}
+
+/// Grants, mandates, approvals, the charter.
+#[zbus::proxy(
+    interface = "org.greffier.Archive1.Registers",
+    default_service = "org.greffier.Archive1",
+    default_path = "/org/greffier/Archive1"
+)]
+pub trait Registers {
+    /// The rows that the caller may see.
+    fn list(&self, register: &str, filter: Request<'_>) -> zbus::Result<Vec<Fields>>;
+    /// Records an act; the id of what it is about, and the entry.
+    fn record(&self, register: &str, act: &str, request: Request<'_>) -> zbus::Result<(String, u64)>;
+}
+
+/// Reviews.
+#[zbus::proxy(
+    interface = "org.greffier.Archive1.Reviews",
+    default_service = "org.greffier.Archive1",
+    default_path = "/org/greffier/Archive1"
+)]
+pub trait Reviews {
+    /// Every open one.
+    fn pending(&self) -> zbus::Result<Vec<Fields>>;
+    /// Ends one; the entry.
+    fn done(&self, review: u64, request: Request<'_>) -> zbus::Result<u64>;
 }
 
 /// The ledger. Reading it is an access too.

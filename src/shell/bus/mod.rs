@@ -10,4 +10,6 @@ pub mod client;
 #[cfg(feature = "daemon")]
 pub mod interfaces;
 #[cfg(feature = "daemon")]
+pub mod polkit;
+#[cfg(feature = "daemon")]
 pub mod wire;

@@ -2,18 +2,23 @@
 //!
 //! An unknown key is an error that names it, never ignored (design §11). Must never decide whether an id exists.
 
+pub mod registers;
+
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use zbus::wire::{OwnedVariant, Variant};
 
 use super::archive::{
-    DetailPlanRow, Filter, HoldRequest, OpenRequest, PlanRow, RecordingRow, RunReport, ScrubFinding,
-    ScrubRequest, SealRequest, SessionInfo, Status,
+    DetailPlanRow, Filter, HoldRequest, OpenRequest, PlanRow, RecordingRow, ReviewRow, RunReport,
+    ScrubFinding, ScrubRequest, SealRequest, SessionInfo, Status,
 };
 use crate::core::event::{Detail, HoldKind};
 use crate::core::ids::Kind;
 use crate::core::ledger::checkpoint::MAX_SIZE;
 use crate::core::refusal::{Refusal, RefusalKind};
+use crate::core::register::secrets::tells_secret;
 use crate::core::time::Timestamp;
 
 /// An `a{sv}` as it travels.
@@ -29,6 +34,11 @@ impl Keys {
     /// Starts with everything.
     pub fn new(dict: Dict) -> Self {
         Self { dict, known: Vec::new() }
+    }
+
+    /// A text that must be there.
+    fn needed(&mut self, key: &'static str) -> Result<String, Refusal> {
+        self.text(key)?.ok_or_else(|| Refusal::invalid(format!("The key \"{key}\" is missing.")))
     }
 
     fn take<T: TryFrom<OwnedVariant>>(
@@ -50,7 +60,18 @@ impl Keys {
         if text.as_ref().is_some_and(|text| text.chars().any(|c| c.is_control() && c != '\n' && c != '\t')) {
             return Err(Refusal::invalid(format!("The key \"{key}\" holds a control character.")));
         }
+        if text.as_deref().is_some_and(tells_secret) {
+            return Err(Refusal::invalid(format!(
+                "The key \"{key}\" seems to hold a password; the archive keeps none, so leave it out."
+            )));
+        }
         Ok(text.filter(|text| !text.is_empty()))
+    }
+
+    /// An id; whether there is such a one is not looked at.
+    fn id<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Result<Option<T>, Refusal> {
+        let wrong = |error| Refusal::invalid(format!("The key \"{key}\": {error}."));
+        self.text(key)?.map(|text| text.parse().map_err(wrong)).transpose()
     }
 
     fn time(&mut self, key: &'static str) -> Result<Option<Timestamp>, Refusal> {
@@ -108,7 +129,13 @@ pub fn open_request(dict: Dict) -> Result<OpenRequest, Refusal> {
         text: keys.text("text")?,
         stream,
         until: keys.time("until")?,
+        mandate: keys.id("mandate")?,
+        approval: keys.id("approval")?,
+        emergency: keys.take("emergency", "a boolean (b)")?.unwrap_or(false),
     };
+    if request.emergency && request.text.is_none() {
+        return Err(Refusal::invalid("An emergency needs the key \"text\": say what has happened."));
+    }
     keys.end(request)
 }
 
@@ -149,6 +176,13 @@ pub fn lift_request(dict: Dict) -> Result<Option<String>, Refusal> {
     let mut keys = Keys::new(dict);
     let ground = keys.text("ground")?;
     keys.end(ground)
+}
+
+/// The request of `Reviews.Done`: what was found.
+pub fn review_request(dict: Dict) -> Result<String, Refusal> {
+    let mut keys = Keys::new(dict);
+    let text = keys.text("text")?.ok_or_else(|| Refusal::invalid("The key \"text\" is missing."))?;
+    keys.end(text)
 }
 
 /// The request of `Manager.RotateKeys`: why.
@@ -257,6 +291,23 @@ pub fn plan_row(row: PlanRow) -> Dict {
     ])
 }
 
+/// A row of `Reviews.Pending`.
+pub fn review_row(row: ReviewRow) -> Dict {
+    let mut reply = dict([
+        ("entry", row.entry.into()),
+        ("why", row.why.into()),
+        ("raised", row.raised.to_string().into()),
+        ("due", row.due.to_string().into()),
+    ]);
+    if let Some(recording) = row.recording {
+        reply.extend(dict([("recording", recording.to_string().into())]));
+    }
+    if let Some(session) = row.session {
+        reply.extend(dict([("session", session.to_string().into())]));
+    }
+    reply
+}
+
 /// A row of `Retention.PlanDetails`.
 pub fn detail_plan_row(row: DetailPlanRow) -> Dict {
     let mut reply = dict([
@@ -318,6 +369,8 @@ pub fn status(status: Status) -> Dict {
         ("recordings", status.recordings.into()),
         ("holds", status.holds.into()),
         ("sessions", status.sessions.into()),
+        ("reviews_open", status.reviews_open.into()),
+        ("reviews_overdue", status.reviews_overdue.into()),
         ("due", status.due.into()),
         ("space", status.space.into()),
         ("free", status.free.into()),
@@ -347,6 +400,8 @@ pub enum BusError {
     ReasonRequired(String),
     /// See [`RefusalKind::Held`].
     Held(String),
+    /// See [`RefusalKind::ApprovalRequired`].
+    ApprovalRequired(String),
     /// See [`RefusalKind::LimitReached`].
     LimitReached(String),
     /// See [`RefusalKind::LedgerUnavailable`].
@@ -367,6 +422,7 @@ impl From<Refusal> for BusError {
             RefusalKind::InvalidArgument => Self::InvalidArgument(sentence),
             RefusalKind::ReasonRequired => Self::ReasonRequired(sentence),
             RefusalKind::Held => Self::Held(sentence),
+            RefusalKind::ApprovalRequired => Self::ApprovalRequired(sentence),
             RefusalKind::LimitReached => Self::LimitReached(sentence),
             RefusalKind::LedgerUnavailable => Self::LedgerUnavailable(sentence),
             RefusalKind::Closed => Self::Closed(sentence),

@@ -8,3 +8,4 @@ pub mod locked;
 pub mod memory;
 pub mod ntp;
 pub mod own_table;
+pub mod shadow;

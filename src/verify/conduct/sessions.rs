@@ -50,6 +50,14 @@ impl Sessions {
                     self.due.insert(*id, (seen.record.boot, seen.record.up_micros));
                 }
             }
+            Event::MandateWithdrawn(it) if seen.took_effect() => {
+                let under = |(_, session): &(&SessionId, &OpenSession)| {
+                    session.mandate.is_some() && session.mandate == it.mandate
+                };
+                for (id, _) in seen.state.sessions().iter().filter(under) {
+                    self.due.entry(*id).or_insert((seen.record.boot, seen.record.up_micros));
+                }
+            }
             Event::LedgerStopped(_) if seen.took_effect() => {
                 for id in seen.state.sessions().keys() {
                     self.tell(id, "was open when the service stopped", found);

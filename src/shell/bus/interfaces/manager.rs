@@ -15,6 +15,7 @@ pub struct ManagerInterface<A>(pub Desk<A>);
 #[zbus::interface(name = "org.greffier.Archive1.Manager")]
 impl<A: Archive> ManagerInterface<A> {
     /// Numbers, for everybody: `state s`, `why s`, `version s`, `entries t`, `recordings t`, `holds t`, `sessions t`, `due t`,
+    /// `reviews_open t`, `reviews_overdue t`,
     /// `space s` (`ample`, `low`, `tight`, `full`), `free t`, `medium s`, `served t`;
     /// while the catalogue is rebuilt `index_done t` and `index_total t` too.
     #[zbus(out_args("status"))]
@@ -97,9 +98,22 @@ impl<A: Archive> ManagerInterface<A> {
         self.0.archive.state().1
     }
 
+    /// A recording was opened in an emergency; the entry that grants it. It must be reviewed.
+    #[zbus(signal)]
+    async fn emergency(emitter: &SignalEmitter<'_>, entry: u64) -> zbus::Result<()>;
+
     /// The state changed: the new state, and why.
     #[zbus(signal)]
     async fn state_changed(emitter: &SignalEmitter<'_>, state: &str, why: &str) -> zbus::Result<()>;
+}
+
+/// Tells everybody of an emergency: a number, and nothing else.
+pub async fn announce_emergency(bus: &zbus::Connection, entry: u64) {
+    let interface = "org.greffier.Archive1.Manager";
+    let sent = bus.emit_signal(None::<&str>, ROOT, interface, "Emergency", &(entry,)).await;
+    if let Err(error) = sent {
+        log::error!("an emergency could not be announced on the bus: {error}");
+    }
 }
 
 /// Tells everybody the new state.

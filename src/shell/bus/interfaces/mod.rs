@@ -7,13 +7,17 @@
 mod ledger;
 mod manager;
 mod recordings;
+mod registers;
 mod retention;
+mod reviews;
 mod scrub;
 
 pub use ledger::LedgerInterface;
-pub use manager::{ManagerInterface, announce_state};
+pub use manager::{ManagerInterface, announce_emergency, announce_state};
 pub use recordings::{RecordingsInterface, SessionInterface, announce_end, session_path};
+pub use registers::RegistersInterface;
 pub use retention::{HoldInterface, RetentionInterface, hold_path};
+pub use reviews::ReviewsInterface;
 pub use scrub::{SCRUB, ScrubInterface};
 
 use std::collections::HashMap;
