@@ -12,14 +12,14 @@ use crate::core::policy::{
 };
 use crate::core::state::Recording;
 
-/// What is known of the request: the recording, what its caller holds in the registers, what he names. Whose the recording is,
-/// whether he has authenticated again and what he has used today is for the caller of this function to say.
-pub fn facts_for<'a>(desk: &'a Desk<'_>, request: &AccessRequest) -> Facts<'a> {
+/// What is known of the request: the recording, what its caller holds in the registers, what he names. `own`: whether the recording is
+/// his own, as the catalogue says. Whether he has authenticated again and what he has used today is for the caller of this function to say.
+pub fn facts_for<'a>(desk: &'a Desk<'_>, request: &AccessRequest, own: Option<bool>) -> Facts<'a> {
     let recording = match &request.target {
         Target::Recording { id, .. } => desk.state.recording(id),
         Target::Source(_) | Target::Service => None,
     };
-    let recording = recording.map(recording_facts);
+    let recording = recording.map(|recording| recording_facts(recording, own));
     let user = request.who.user.as_ref().map(UserName::as_str);
     let acknowledged = desk.told.acknowledgement(desk.state, request.who.uid, user);
     let charter = acknowledged.and_then(|entry| desk.state.registers().charter.get(entry));
@@ -35,8 +35,8 @@ pub fn facts_for<'a>(desk: &'a Desk<'_>, request: &AccessRequest) -> Facts<'a> {
 }
 
 /// Of a recording, what rules ask for.
-pub fn recording_facts(recording: &Recording) -> RecordingFacts {
-    RecordingFacts { kind: recording.kind, start: recording.start, end: recording.end, own: None }
+fn recording_facts(recording: &Recording, own: Option<bool>) -> RecordingFacts {
+    RecordingFacts { kind: recording.kind, start: recording.start, end: recording.end, own }
 }
 
 /// The request with the approval that its caller has for it, where he names none. Who opens a recording names it.

@@ -7,6 +7,7 @@
 //! is brought to its end. Sessions, sealing and purging go on meanwhile. Must never remove a key file or a credential while it is
 //! not known that another opens what stands in force.
 
+use crate::core::format::slot::SlotKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,13 +21,13 @@ use super::service::Service;
 use crate::core::event::{Because, Detail, Draft, Event, KeyBackedUp, KeyGeneration, KeyRotation, Outcome};
 use crate::core::policy::{Decision, Target, Verb};
 use crate::core::refusal::{Refusal, RefusalKind};
-use crate::shell::crypt::{AgeRecipient, BulkSha256, MasterKey, unlocked_key_memory};
+use crate::shell::crypt::{AgeRecipient, BulkSha256, MasterKey, Secret, SubjectMac, unlocked_key_memory};
 use crate::shell::disk::durable::sync_dir;
 use crate::shell::disk::ledger_files::read_bounded;
 use crate::shell::disk::master_place::{MasterPlace, MasterPlaceError, Which};
 use crate::shell::disk::slots::{KeySlots, RESTORED_NOTE, SlotError};
 use crate::shell::disk::statedir::StateDir;
-use crate::shell::systemd;
+use crate::shell::{entropy, systemd};
 
 /// Why the master key was not changed, or its change not brought to an end.
 #[derive(Debug, thiserror::Error)]
@@ -371,4 +372,14 @@ impl Service {
 
 fn shortened(text: &str) -> String {
     text.chars().take(64).filter(|c| !c.is_control()).collect()
+}
+
+/// The key under which the catalogue knows persons, and whether it is a new one.
+pub(super) fn subject_key(slots: &KeySlots) -> Result<(SubjectMac, bool), SlotError> {
+    if let Some(id) = slots.list(SlotKind::Subject).first() {
+        return Ok((SubjectMac::new(&slots.open_secret(SlotKind::Subject, id)?), false));
+    }
+    let secret = Secret::generate().map_err(SlotError::Randomness)?;
+    slots.create(SlotKind::Subject, entropy::array().map_err(SlotError::Randomness)?, &secret)?;
+    Ok((SubjectMac::new(&secret), true))
 }

@@ -18,6 +18,7 @@ mod keys;
 pub mod ledger;
 mod ledger_access;
 mod open;
+mod own;
 mod permitted;
 mod person;
 mod policy;

@@ -93,7 +93,8 @@ impl Question {
             Some(denial) => Decision::Deny(denial),
             None => {
                 let reauthenticated = self.person.reauth.is_done();
-                let facts = Facts { used, reauthenticated, ..facts_for(desk, &request) };
+                let own = self.person.owns(&request);
+                let facts = Facts { used, reauthenticated, ..facts_for(desk, &request, own) };
                 decide(desk.policy, desk.house, &request, &facts, desk.now.time)
             }
         };
@@ -402,6 +403,7 @@ impl Service {
             recording: question.id,
             source: question.source.clone(),
             request: AccessRequest { until: None, ..question.request() },
+            own: question.person.owns(&question.request()),
             rule: permit.value().rule().clone(),
             owner_uid: permit.value().uid(),
             bus_name: question.person.bus_name.clone(),

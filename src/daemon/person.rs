@@ -10,7 +10,7 @@ use super::ledger::{Desk, Proposal};
 use super::reauth::Reauth;
 use crate::core::access::Recorded;
 use crate::core::event::{Detail, Draft, Outcome, Process, Who};
-use crate::core::ids::{ReasonCode, RuleId};
+use crate::core::ids::{ReasonCode, RecordingId, RuleId};
 use crate::core::policy::{
     AccessRequest, Decision, Denial, DenialKind, Facts, FloodVerdict, Principal, RefusalKey, Scope, Target,
     Verb, decide, may, refuse_caller,
@@ -30,6 +30,8 @@ pub struct Person {
     pub bus_name: String,
     /// Whether he has authenticated again for this call.
     pub reauth: Reauth,
+    /// The recording that the call is about, and whether it is his own; absent when no rule asks, or nobody can tell.
+    pub own: Option<(RecordingId, bool)>,
 }
 
 impl Person {
@@ -50,6 +52,7 @@ impl Person {
             },
             bus_name: caller.bus_name.clone(),
             reauth: Reauth::NotAsked,
+            own: None,
             who: Who {
                 uid,
                 user: name,
@@ -73,6 +76,14 @@ impl Person {
     pub fn asks(&self, verb: Verb, target: Target, reason: Option<ReasonCode>) -> AccessRequest {
         let who = self.principal.clone();
         AccessRequest { reason, ..AccessRequest::new(who, verb, target) }
+    }
+
+    /// Whether the recording of a request is his own.
+    pub fn owns(&self, request: &AccessRequest) -> Option<bool> {
+        match (&request.target, self.own) {
+            (Target::Recording { id, .. }, Some((known, own))) if known == *id => Some(own),
+            _ => None,
+        }
     }
 
     /// The proposal that records a refusal. `draft` is what would have been recorded had it been allowed.
@@ -120,7 +131,8 @@ pub fn decide_for(desk: &Desk<'_>, person: &Person, request: &AccessRequest) -> 
         Some(denial) => Decision::Deny(denial),
         None => {
             let request = completed(desk, request);
-            let facts = Facts { reauthenticated: person.reauth.is_done(), ..facts_for(desk, &request) };
+            let facts = facts_for(desk, &request, person.owns(&request));
+            let facts = Facts { reauthenticated: person.reauth.is_done(), ..facts };
             decide(desk.policy, desk.house, &request, &facts, desk.now.time)
         }
     }
@@ -130,7 +142,7 @@ pub fn decide_for(desk: &Desk<'_>, person: &Person, request: &AccessRequest) -> 
 pub fn may_for(desk: &Desk<'_>, person: &Person, verb: Verb) -> Result<Scope, Denial> {
     let asked = person.asks(verb, Target::Service, None);
     let request = completed(desk, &asked);
-    let facts = Facts { reauthenticated: person.reauth.is_done(), ..facts_for(desk, &request) };
+    let facts = Facts { reauthenticated: person.reauth.is_done(), ..facts_for(desk, &request, None) };
     may(desk.policy, desk.house, &request, &facts, desk.now.time)
 }
 

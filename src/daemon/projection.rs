@@ -5,6 +5,7 @@
 //! waits until its own entry is in.
 
 mod follower;
+mod whose;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, mpsc};
@@ -14,11 +15,14 @@ use tokio::sync::watch;
 use super::health::Health;
 use super::ledger::{Committed, Ledger};
 use crate::core::event::{Event, Outcome, Record};
-use crate::core::ids::RecordingId;
+use crate::core::ids::{Digest, RecordingId};
 use crate::core::state::{Recording, State};
 use crate::shell::clock::SystemClock;
 use crate::shell::disk::catalogue::{Catalogue, CatalogueError, Change, Page, Query, Row};
 use follower::{Follower, Shared};
+use whose::Subjects;
+
+pub use whose::Whose;
 
 /// The catalogue, kept up to date.
 pub struct Projection {
@@ -26,8 +30,8 @@ pub struct Projection {
     reached: watch::Receiver<u64>,
 }
 
-/// The row of a recording.
-pub fn row(id: RecordingId, recording: &Recording, held: bool) -> Row {
+/// The row of a recording; `subject` is a hash of whose it is.
+pub fn row(id: RecordingId, recording: &Recording, held: bool, subject: Option<Digest>) -> Row {
     Row {
         id,
         source: recording.source.clone(),
@@ -41,12 +45,12 @@ pub fn row(id: RecordingId, recording: &Recording, held: bool) -> Row {
         class: recording.class.clone(),
         latest: recording.latest,
         held,
-        subject: None,
+        subject,
     }
 }
 
 /// What a batch of entries changes. `holds` counts per recording: only the first placed and the last lifted show.
-fn changes(records: &[Record], holds: &mut Holds) -> Vec<Change> {
+fn changes(records: &[Record], subjects: &Subjects, holds: &mut Holds) -> Vec<Change> {
     let mut changes = Vec::new();
     for record in records.iter().filter(|record| matches!(record.outcome, Outcome::Done | Outcome::Granted)) {
         let Some(id) = record.subject.recording else { continue };
@@ -66,7 +70,7 @@ fn changes(records: &[Record], holds: &mut Holds) -> Vec<Change> {
                         class: sealed.class.clone(),
                         latest: sealed.latest,
                         held: false,
-                        subject: None,
+                        subject: subjects.get(&id).copied(),
                     }));
                 }
             }
@@ -81,8 +85,8 @@ fn changes(records: &[Record], holds: &mut Holds) -> Vec<Change> {
 
 /// What the entries since a catalogue was written change. How many holds stood then is not known, so rows take theirs
 /// from the state as it is now.
-fn missed(records: &[Record], state: &State) -> Vec<Change> {
-    let mut missed = changes(records, &mut Holds::default());
+fn missed(records: &[Record], subjects: &Subjects, state: &State) -> Vec<Change> {
+    let mut missed = changes(records, subjects, &mut Holds::default());
     missed.retain(|change| !matches!(change, Change::SetHeld(..)));
     let of_holds = |event: &Event| matches!(event, Event::HoldPlaced(_) | Event::HoldLifted(_));
     let held =
@@ -124,6 +128,17 @@ pub struct Follow {
     pub health: Arc<Health>,
     /// For the time between two attempts.
     pub clock: Arc<SystemClock>,
+    /// What only details tell.
+    pub whose: Arc<Whose>,
+}
+
+/// The recordings that entries sealed, with the number of the entry.
+fn sealed(records: &[Record]) -> Vec<(u64, RecordingId)> {
+    let took_effect = |record: &&Record| {
+        record.outcome == Outcome::Done && matches!(record.event, Event::RecordingSealed(_))
+    };
+    let sealed = records.iter().filter(took_effect);
+    sealed.filter_map(|record| Some((record.seq, record.subject.recording?))).collect()
 }
 
 impl Projection {
@@ -139,12 +154,16 @@ impl Projection {
         position: (u64, [u8; 32]),
         from: Follow,
     ) -> Result<Self, CatalogueError> {
+        let subjects = match &behind {
+            Some(records) if found.is_some() => from.whose.of(sealed(records))?,
+            _ => Subjects::new(),
+        };
         let look = from.ledger.look_blocking(move |desk| {
             let mut holds = Holds::default();
             for (_, hold) in desk.state.holds().iter() {
                 holds.add(hold.recording);
             }
-            (holds, behind.map(|records| missed(&records, desk.state)))
+            (holds, behind.map(|records| missed(&records, &subjects, desk.state)))
         });
         let (holds, missed) = look.map_err(|_| CatalogueError::LedgerStopped)?;
         let found = found.zip(missed).and_then(|(catalogue, changes)| {
@@ -155,7 +174,7 @@ impl Projection {
                 .ok()
         });
         let (reached_tx, reached) = watch::channel(position.0);
-        let shared = Arc::new(Shared::new(dir.clone(), from.ledger.clone(), holds, position));
+        let shared = Arc::new(Shared::new(dir.clone(), &from, holds, position));
         let usable = match found {
             Some(catalogue) => catalogue,
             None => shared.rebuild_in_place()?,
@@ -191,10 +210,15 @@ impl Projection {
 
     /// One page. Blocks on the disk. `None`: the catalogue cannot be used. Damage that shows only now has the catalogue made
     /// anew, and the page is read from that.
-    pub fn search(&self, query: &Query<'_>) -> Option<Result<Page, CatalogueError>> {
+    /// `shows`: what is left out.
+    pub fn search(
+        &self,
+        query: &Query<'_>,
+        shows: &dyn Fn(&Row) -> bool,
+    ) -> Option<Result<Page, CatalogueError>> {
         let read = || {
             let slot = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
-            slot.as_ref().map(|catalogue| catalogue.search(query))
+            slot.as_ref().map(|catalogue| catalogue.search(query, shows))
         };
         match read() {
             Some(Err(error)) => {
@@ -208,6 +232,18 @@ impl Projection {
             }
             page => page,
         }
+    }
+
+    /// The hash under which the catalogue knows somebody.
+    pub fn hash(&self, subject: &str) -> Digest {
+        self.shared.whose.hash(subject)
+    }
+
+    /// Whether a recording is `subject`'s own; `None`: the catalogue cannot tell. Blocks on the disk.
+    pub fn is_own(&self, id: RecordingId, subject: &str) -> Option<bool> {
+        let slot = self.shared.catalogue.read().unwrap_or_else(PoisonError::into_inner);
+        let row = slot.as_ref()?.get(id).inspect_err(|error| log::warn!("{}", super::errors::chain(error)));
+        Some(row.ok()??.subject == Some(self.hash(subject)))
     }
 }
 
@@ -231,7 +267,7 @@ mod tests {
             policy: None,
         };
         // The catalogue saw the placing; of what it missed, the lifting alone is told.
-        let missed = missed(&[lifted], &State::default());
+        let missed = missed(&[lifted], &Subjects::new(), &State::default());
         assert!(matches!(missed.as_slice(), [Change::SetHeld(same, false)] if *same == id));
     }
 }

@@ -19,7 +19,7 @@ use super::health::{Health, Part};
 use super::keys::OpenedKeys;
 use super::ledger::second_place::SecondPlace;
 use super::ledger::{OpenError, OpenLedger, Proposal};
-use super::projection::{Follow, Projection};
+use super::projection::{Follow, Projection, Whose};
 use super::reauth::Dialogs;
 use super::rekey::RekeyError;
 use super::service::Service;
@@ -227,6 +227,9 @@ pub(super) async fn open_all(
     let epochs = slots.list(SlotKind::Epoch);
     let epochs = epochs.iter().map(|id| Ok(Signer::new(&slots.open_secret(SlotKind::Epoch, id)?)));
     let (found, stood) = catalogue.join().map_err(panicked)??.unzip();
+    let (mac, is_new) = keys::subject_key(&slots)?;
+    // Its hashes are under a key that is gone.
+    let found = found.filter(|_| !is_new);
 
     let opened = OpenLedger {
         dir: state_dir.ledger(),
@@ -250,6 +253,7 @@ pub(super) async fn open_all(
         committed: opened.committed,
         health: health.clone(),
         clock: clock.clone(),
+        whose: Arc::new(Whose { reader: opened.reader.clone(), mac }),
     };
     let catalogue =
         tokio::task::spawn_blocking(move || Projection::start(dir, found, behind, position, follow));

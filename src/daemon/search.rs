@@ -1,6 +1,6 @@
 //! Searching and describing: decided and recorded first, read from the catalogue after.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::facts::facts_for;
@@ -8,8 +8,8 @@ use super::person::{Person, allowed, decide_for, unknown};
 use super::projection;
 use super::service::Service;
 use crate::core::event::{Detail, Draft, Event, Outcome, Searched, Subject};
-use crate::core::ids::{RecordingId, SourceId};
-use crate::core::policy::{AccessRequest, Decision, Target, Verb, searchable_sources};
+use crate::core::ids::{Digest, RecordingId, SourceId};
+use crate::core::policy::{AccessRequest, Decision, RecordingFacts, Rows, Target, Verb, searchable_sources};
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::shell::bus::archive::{Filter, RecordingRow};
 use crate::shell::disk::catalogue::{Cursor, Query, Row};
@@ -33,6 +33,7 @@ impl Service {
         let everywhere = filter.sources.is_empty();
         let (from, to) = (filter.from, filter.to);
         let typed_reason = filter.reason.clone();
+        let user = person.principal.user.clone();
         let recorded = self.ledger.record(move |desk| {
             let request = AccessRequest {
                 reason: typed_reason.parse().ok(),
@@ -46,18 +47,23 @@ impl Service {
             match decide_for(desk, &person, &request) {
                 Decision::Allow(permit) => {
                     let reason = permit.reason().cloned();
-                    let facts = facts_for(desk, &request);
+                    let facts = facts_for(desk, &request, None);
                     let searchable = searchable_sources(desk.policy, desk.house, &request, &facts, now);
-                    let mut sources: BTreeSet<SourceId> = searchable.into_keys().collect();
-                    // A source that is unknown, or not the caller's to search, is left out in silence.
-                    sources.retain(|source| everywhere || asked.contains(source));
+                    let (mut sources, mut rows) = (BTreeSet::new(), BTreeMap::new());
+                    for (source, shown) in searchable {
+                        // A source that is unknown, or not the caller's to search, is left out in silence.
+                        if everywhere || asked.contains(&source) {
+                            sources.insert(source.clone());
+                            rows.insert(source, shown);
+                        }
+                    }
                     let draft = Draft::fact(event(&sources))
                         .outcome(Outcome::Granted)
                         .about(Subject { reason, ..Subject::default() })
                         .with_detail(person.detail(permit.rule()));
                     // Hardly ever any: the catalogue knows what was sealed, the state what became of it.
                     let damaged: BTreeSet<RecordingId> = desk.state.damaged().keys().copied().collect();
-                    Ok(person.permitted(desk, Some(&permit), draft, (sources, damaged)))
+                    Ok(person.permitted(desk, Some(&permit), draft, (rows, damaged)))
                 }
                 Decision::Deny(denial) => {
                     let said = Detail { asked: Some(typed_reason), ..Detail::default() };
@@ -68,10 +74,15 @@ impl Service {
         });
         let scope = allowed(recorded.await?)?;
         self.catalogue.wait_for(scope.entry() + 1).await;
-        let (sources, damaged) = scope.into_value();
+        let (rows, damaged) = scope.into_value();
 
         let service = self.clone();
         let page = tokio::task::spawn_blocking(move || {
+            let sources: BTreeSet<SourceId> = rows.keys().cloned().collect();
+            let mine = user.map(|user| service.catalogue.hash(user.as_str()));
+            let some_hidden = rows.values().any(|rows| !rows.shows_all());
+            let shows =
+                |row: &Row| !some_hidden || rows.get(&row.source).is_some_and(|it| shown(it, row, mine));
             let query = Query {
                 sources: &sources,
                 kind: filter.kind,
@@ -81,7 +92,7 @@ impl Service {
                 limit: usize::try_from(limit).unwrap_or(1),
                 cursor,
             };
-            service.catalogue.search(&query)
+            service.catalogue.search(&query, &shows)
         });
         match page.await {
             Ok(Some(Ok(page))) => {
@@ -120,7 +131,7 @@ impl Service {
                 );
             };
             let source = recording.source.clone();
-            let row = projection::row(id, recording, desk.state.holds().on(&id).is_some());
+            let row = projection::row(id, recording, desk.state.holds().on(&id).is_some(), None);
             let row = told(row, desk.state.damaged().contains_key(&id));
             let request = person.asks(Verb::Search, Target::Recording { id, source: source.clone() }, None);
             let draft = Draft::fact(event).about(Subject::recording(id, source));
@@ -134,6 +145,12 @@ impl Service {
         });
         Ok(allowed(recorded.await?)?.into_value())
     }
+}
+
+/// Whether rules show a row to whom `mine` is the hash of.
+fn shown(rows: &Rows, row: &Row, mine: Option<Digest>) -> bool {
+    let own = mine.map(|mine| row.subject == Some(mine));
+    rows.shows(&RecordingFacts { kind: row.kind, start: row.start, end: row.end, own })
 }
 
 /// A row as the bus tells it.

@@ -42,7 +42,7 @@ pub struct Service {
     pub(super) clock: Arc<SystemClock>,
     pub(super) house: House,
     pub(super) ledger: Ledger,
-    pub(super) reader: Reader,
+    pub(super) reader: Arc<Reader>,
     pub(super) slots: Arc<KeySlots>,
     /// Where the master key stands outside the daemon.
     pub(super) master_place: MasterPlace,
@@ -147,6 +147,7 @@ impl Service {
         about: About,
     ) -> Result<(Arc<Self>, Person), Refusal> {
         let (me, person) = self.person(caller).await?;
+        let person = me.knowing_whose(person, &about).await?;
         let person = me.authenticated(person, verb, about).await?;
         Ok((me, person))
     }
@@ -181,6 +182,7 @@ impl Archive for Service {
     async fn describe(&self, caller: Caller, id: String) -> Answer<RecordingRow> {
         let (me, person) = self.person(caller).await?;
         me.refuse_when_full(&person).await?;
+        let person = me.knowing_whose(person, &About::Recording(id.clone())).await?;
         me.describe_one(person, id).await
     }
     async fn open(&self, caller: Caller, id: String, request: OpenRequest) -> Answer<OpenedRecording> {
@@ -188,9 +190,9 @@ impl Archive for Service {
         let asking = async {
             let person = Person::of(caller).await?;
             me.refuse_when_full(&person).await?;
-            Ok(person)
+            me.knowing_whose(person, &About::Recording(id.clone())).await
         };
-        me.open_recording(asking, id, request).await
+        me.open_recording(asking, id.clone(), request).await
     }
     async fn seal(&self, caller: Caller, file: OwnedFd, request: SealRequest) -> Answer<(RecordingId, u64)> {
         let (me, person) = self.person_to(caller, Verb::Seal, About::Source(request.source.clone())).await?;

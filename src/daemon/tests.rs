@@ -66,6 +66,7 @@ fn person(uid: u32, user: &str) -> Person {
     let user_name = user.parse().ok();
     Person {
         reauth: super::reauth::Reauth::NotAsked,
+        own: None,
         principal: Principal { uid, user: user_name, login_uid: None },
         who: Who { uid, user: Some(user.into()), ..Who::default() },
         bus_name: ":1.1".into(),
@@ -180,6 +181,7 @@ impl Archive {
             recording,
             source,
             request: games().asks(Verb::View, target, "incident".parse().ok()),
+            own: None,
             rule: "views".parse().unwrap(),
             owner_uid: 5,
             bus_name: ":1.1".into(),

@@ -122,6 +122,16 @@ impl User {
         answered
     }
 
+    /// Passes a recording over the bus; its id.
+    pub fn seal(&self, bytes: &[u8], metadata: &[(&str, &str)]) -> Result<String, Refused> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, bytes).unwrap();
+        // Nobody writes to it any more.
+        let file = File::open(file.into_temp_path()).unwrap();
+        let metadata = keys(metadata);
+        self.run(move |client| client.seal(file, &metadata))
+    }
+
     /// Opens a recording.
     pub fn open(&self, id: &str, request: &[(&str, &str)]) -> Result<Opened, Refused> {
         let (id, request) = (id.to_owned(), keys(request));
@@ -322,6 +332,13 @@ impl Client {
             let signal = tokio::time::timeout(super::PATIENCE, signals.next()).await;
             signal.expect("no signal came").unwrap().body().deserialize().unwrap()
         })
+    }
+
+    /// `Recordings.Seal`; the id.
+    pub fn seal(&self, file: File, metadata: &Keys) -> Result<String, Refused> {
+        let body = (OwnedFd::from(std::os::fd::OwnedFd::from(file)), metadata);
+        let (id, _entry): (String, u64) = self.ask(ROOT, "Recordings", "Seal", &body)?;
+        Ok(id)
     }
 
     /// `Recordings.Search`, first page.

@@ -157,6 +157,12 @@ impl Policy {
         let roles = self.roles.values().any(|role| role.value.reauth);
         roles || self.grants().any(|(_, grant)| grant.needs.reauth) || self.grants_in() == GrantsIn::Register
     }
+    /// Whether a rule asks whose a recording is. Of the register's grants nothing is known here.
+    pub fn asks_whose(&self) -> bool {
+        self.grants().any(|(_, grant)| grant.only.own)
+            || self.denies().any(|(_, deny)| deny.unless.own)
+            || self.grants_in() == GrantsIn::Register
+    }
     /// Whether nobody is granted anything: a service with such a policy is degraded.
     pub fn grants_nothing(&self) -> bool {
         self.grants.is_empty()

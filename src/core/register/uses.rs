@@ -21,6 +21,15 @@ pub struct Use {
     pub opened: Timestamp,
     /// Bytes handed out, as far as entries say.
     pub bytes: u64,
+    /// When the session ended; while it runs, when it will end at the latest.
+    pub until: Timestamp,
+}
+
+impl Use {
+    /// How long it lasts, in microseconds.
+    fn micros(&self) -> u64 {
+        u64::try_from(self.until.micros_since(self.opened)).unwrap_or(0)
+    }
 }
 
 /// The openings that the fold remembers, by the number of the entry that granted them.
@@ -73,6 +82,7 @@ impl Holders {
             if found.opened >= since {
                 day.recordings.insert(found.recording);
                 day.bytes = day.bytes.saturating_add(found.bytes);
+                day.micros = day.micros.saturating_add(found.micros());
             }
         }
         day
@@ -90,6 +100,7 @@ mod tests {
             recording: RecordingId::from_bytes([n; 16]),
             opened: at(opened),
             bytes: 10,
+            until: at(opened + 7),
         };
         let uses: Uses = [(1, one(1, 5)), (2, one(2, 50)), (3, one(3, 60)), (4, one(3, 70))].into();
         let (guard, other): (RuleId, RuleId) = ("guard".parse().unwrap(), "other".parse().unwrap());
@@ -99,7 +110,7 @@ mod tests {
         }
         holders.note_unknown(3);
         let day = holders.used(&uses, 7, &guard, at(50));
-        assert_eq!((day.recordings.len(), day.bytes), (2, 30));
+        assert_eq!((day.recordings.len(), day.bytes, day.micros), (2, 30, 21));
         assert_eq!(holders.used(&uses, 7, &other, at(0)).bytes, 10);
         assert_eq!(holders.used(&uses, 8, &guard, at(0)).bytes, 10);
         holders.forget(&uses.clone().split_off(&4));

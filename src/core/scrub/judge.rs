@@ -103,6 +103,7 @@ mod tests {
             start: at,
             end: at,
             sealed: at,
+            entry: 1,
             bytes: 5,
             sha256: Digest([3; 32]),
             media: "video/mp4".into(),

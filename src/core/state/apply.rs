@@ -36,7 +36,7 @@ impl State {
             Event::LedgerCreated(_) => Ok(()),
             _ if record.seq == 0 => Err(Contradiction::OutOfPlace("the first entry is not ledger.created")),
             // A session that could not begin after its grant ends with outcome failed: it ends all the same.
-            Event::AccessClosed(usage) => self.end_session(subject, Some(usage)),
+            Event::AccessClosed(usage) => self.end_session(record.time, subject, Some(usage)),
             _ if !took_effect => Ok(()),
             Event::LedgerStarted(_) => self.set(|state| state.running = true),
             Event::LedgerStopped(_) => self.set(|state| state.running = false),
@@ -62,16 +62,16 @@ impl State {
                     state.sources.insert(source, None);
                 })
             }
-            Event::RecordingSealed(sealed) => self.seal(record.time, subject, sealed),
+            Event::RecordingSealed(sealed) => self.seal(record, subject, sealed),
             Event::AccessOpened(opened) => self.open(record, subject, opened),
             Event::AccessProgress(usage) => {
                 let id = self.session(subject)?;
                 self.set(|state| state.note_bytes(&id, Some(usage)))
             }
             Event::AccessRevoked(usage) | Event::AccessExpired(usage) => {
-                self.end_session(subject, Some(usage))
+                self.end_session(record.time, subject, Some(usage))
             }
-            Event::AccessInterrupted(_) => self.end_session(subject, None),
+            Event::AccessInterrupted(_) => self.end_session(record.time, subject, None),
             Event::AccessEmergency(_) => self.session(subject).map(|_| ()),
             Event::ReviewRaised(raised) => {
                 self.set(|state| state.reviews.raise(record.seq, record.time, raised, subject))
@@ -139,7 +139,7 @@ impl State {
         Ok(())
     }
 
-    fn seal(&mut self, time: Timestamp, subject: &Subject, sealed: &Sealed) -> Step {
+    fn seal(&mut self, record: &Record, subject: &Subject, sealed: &Sealed) -> Step {
         let id = *needed(&subject.recording, "recording")?;
         let source = needed(&subject.source, "source")?;
         if self.recordings.contains_key(&id) {
@@ -156,7 +156,8 @@ impl State {
                 kind: sealed.kind,
                 start: sealed.start,
                 end: sealed.end,
-                sealed: time,
+                sealed: record.time,
+                entry: record.seq,
                 bytes: sealed.bytes,
                 sha256: sealed.sha256,
                 media: self.texts.shared(&sealed.media),
@@ -184,7 +185,7 @@ impl State {
         while self.uses.first_key_value().is_some_and(|(_, first)| first.opened < from) {
             self.uses.pop_first();
         }
-        self.uses.insert(record.seq, Use { recording, opened, bytes: 0 });
+        self.uses.insert(record.seq, Use { recording, opened, bytes: 0, until });
         let granted_by_entry = record.seq;
         self.sessions.insert(id, OpenSession { recording, source, granted_by_entry, opened, until, mandate });
         Ok(())
@@ -195,10 +196,14 @@ impl State {
         if self.sessions.contains_key(&id) { Ok(id) } else { Err(Contradiction::SessionWithoutGrant(id)) }
     }
 
-    fn end_session(&mut self, subject: &Subject, usage: Option<&Usage>) -> Step {
+    fn end_session(&mut self, time: Timestamp, subject: &Subject, usage: Option<&Usage>) -> Step {
         let id = self.session(subject)?;
         self.note_bytes(&id, usage);
-        self.sessions.remove(&id);
+        let entry = self.sessions.remove(&id).map(|session| session.granted_by_entry);
+        if let Some(found) = entry.and_then(|entry| self.uses.get_mut(&entry)) {
+            // The clock may have been put back meanwhile.
+            found.until = found.until.min(time).max(found.opened);
+        }
         Ok(())
     }
 

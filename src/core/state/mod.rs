@@ -40,6 +40,8 @@ pub struct Recording {
     pub end: Timestamp,
     /// When it entered the archive.
     pub sealed: Timestamp,
+    /// In which entry.
+    pub entry: u64,
     /// Original size.
     pub bytes: u64,
     /// SHA-256 of the original bytes.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::writer::{Desk, Writer};
 use crate::core::event::{Draft, Event, Place, Record};
+use crate::core::ids::RecordingId;
 use crate::core::ledger::hash::{Hash, detail_commitment, leaf_hash};
 use crate::core::ledger::tail::{FRAME_OVERHEAD_BYTES, FrameKind, encode_frame};
 use crate::core::refusal::Refusal;
@@ -70,6 +71,8 @@ impl Scratch {
 pub(super) struct Batch {
     pub(super) stored: Vec<Stored>,
     pub(super) records: Vec<Record>,
+    /// Whose the recordings are that it seals, as their details say.
+    pub(super) subjects: Vec<(RecordingId, String)>,
     pub(super) checkpoint: String,
 }
 
@@ -123,6 +126,12 @@ impl Staging<'_> {
         record.write_line(writer.prev, commitment.as_ref(), line)?;
         writer.state.apply(&record)?;
         writer.told.note(&record, detail.as_ref(), &writer.state);
+        let subject = detail.and_then(|detail| detail.subject);
+        if let (Event::RecordingSealed(_), Some(id), Some(subject)) =
+            (&record.event, record.subject.recording, subject)
+        {
+            self.batch.subjects.push((id, subject));
+        }
         let leaf = leaf_hash(line);
         writer.frontier.push(leaf);
         writer.prev = leaf;

@@ -37,6 +37,7 @@ use request::{Look, Propose, Request};
 
 use crate::core::access::Recorded;
 use crate::core::event::{Draft, Record};
+use crate::core::ids::RecordingId;
 use crate::core::refusal::{Refusal, RefusalKind};
 use crate::shell::crypt::Signer;
 
@@ -74,6 +75,8 @@ pub enum Availability {
 pub struct Committed {
     /// The entries, in order.
     pub records: Arc<Vec<Record>>,
+    /// Whose the recordings are that they seal, as their details say.
+    pub subjects: Vec<(RecordingId, String)>,
     /// Entries in the ledger after them.
     pub size: u64,
     /// The root at that size.

@@ -62,7 +62,7 @@ pub struct Opened {
     /// To record.
     pub ledger: Ledger,
     /// To read entries back.
-    pub reader: Reader,
+    pub reader: Arc<Reader>,
     /// When the run before wrote its last entry; `None` for a new ledger.
     pub last: Option<LastSeen>,
     /// Whether the run before ended without saying so.
@@ -250,7 +250,7 @@ impl OpenLedger {
         }
         let root = writer.frontier.root().0;
         let ledger = Ledger { jobs, shared };
-        let reader = Reader::new(ledger.clone(), files, self.slots, log_id.0);
+        let reader = Arc::new(Reader::new(ledger.clone(), files, self.slots, log_id.0));
         let thread = spawn(writer, messages).map_err(failed)?;
         let (catalogue_behind, details) = (fold.behind, fold.details);
         Ok(Opened {

@@ -384,7 +384,8 @@ impl Writer {
         self.shared.recent.write().unwrap_or_else(PoisonError::into_inner).extend(batch.stored);
         self.checkpoint = batch.checkpoint;
         self.shared.head.send_replace(Head { size, checkpoint: self.checkpoint.as_str().into() });
-        let committed = Committed { records: Arc::new(batch.records), size, root: self.frontier.root().0 };
+        let (records, subjects) = (Arc::new(batch.records), batch.subjects);
+        let committed = Committed { records, subjects, size, root: self.frontier.root().0 };
         // Nobody listens any more only while the daemon ends.
         let _gone = self.committed.send(committed);
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{Follow, Holds, changes, row};
+use super::{Follow, Holds, Subjects, Whose, changes, row};
 use crate::core::ids::RecordingId;
 use crate::core::time::Timestamp;
 use crate::daemon::errors::chain;
@@ -32,6 +32,7 @@ const NOWHERE: Position = (0, [0; 32]);
 pub(super) struct Shared {
     pub(super) dir: PathBuf,
     pub(super) ledger: Ledger,
+    pub(super) whose: Arc<Whose>,
     /// `None` from a failure until it could be made anew.
     pub(super) catalogue: RwLock<Option<Catalogue>>,
     feed: Mutex<Feed>,
@@ -58,10 +59,11 @@ impl Feed {
 }
 
 impl Shared {
-    pub(super) fn new(dir: PathBuf, ledger: Ledger, holds: Holds, position: Position) -> Self {
+    pub(super) fn new(dir: PathBuf, from: &Follow, holds: Holds, position: Position) -> Self {
         Self {
             dir,
-            ledger,
+            ledger: from.ledger.clone(),
+            whose: from.whose.clone(),
             catalogue: RwLock::new(None),
             feed: Mutex::new(Feed { holds, position, new: None, failed: None }),
             running: AtomicBool::new(false),
@@ -118,19 +120,23 @@ impl Shared {
         drop(feed);
         let listed = self.ledger.look_blocking(|desk| {
             let recordings = desk.state.recordings();
-            recordings.map(|(id, recording)| (recording.start, *id)).collect::<Vec<_>>()
+            recordings.map(|(id, recording)| (recording.start, recording.entry, *id)).collect::<Vec<_>>()
         });
-        let mut places: Vec<(Timestamp, RecordingId)> = listed.map_err(|_| CatalogueError::LedgerStopped)?;
+        let mut places: Vec<(Timestamp, u64, RecordingId)> =
+            listed.map_err(|_| CatalogueError::LedgerStopped)?;
         // As they stand in the catalogue: neighbours are written together.
         places.sort_unstable();
         self.total.store(places.len() as u64, Ordering::Relaxed);
         for chunk in places.chunks(CHUNK_ROWS) {
-            let ids: Vec<RecordingId> = chunk.iter().map(|(_, id)| *id).collect();
+            // Whose they are never changes, so it is read before anything waits.
+            let subjects = self.whose.of(chunk.iter().map(|(_, entry, id)| (*entry, *id)).collect())?;
+            let ids: Vec<RecordingId> = chunk.iter().map(|(.., id)| *id).collect();
             let mut feed = self.feed();
             let rows = self.ledger.look_blocking(move |desk| {
                 let row_of = |id: &RecordingId| {
                     let held = desk.state.holds().on(id).is_some();
-                    desk.state.recording(id).map(|recording| row(*id, recording, held))
+                    let recording = desk.state.recording(id)?;
+                    Some(row(*id, recording, held, subjects.get(id).copied()))
                 };
                 ids.iter().filter_map(row_of).collect::<Vec<_>>()
             });
@@ -214,8 +220,10 @@ impl Follower {
     }
 
     fn apply(&self, batch: &Committed) {
+        let hashes = batch.subjects.iter().map(|(id, subject)| (*id, self.shared.whose.hash(subject)));
+        let subjects: Subjects = hashes.collect();
         let mut feed = self.shared.feed();
-        let changes = changes(&batch.records, &mut feed.holds);
+        let changes = changes(&batch.records, &subjects, &mut feed.holds);
         feed.position = (batch.size, batch.root);
         if let Some(Err(error)) = feed.new.as_ref().map(|new| new.apply(&changes, NOWHERE)) {
             // The rebuild finds it gone, and ends.

@@ -22,7 +22,7 @@ use crate::core::policy::{Decision, Denial, DenialKind, Permit, Target, Verb};
 use crate::core::refusal::Refusal;
 use crate::core::register::judge::{AccountIs, denied};
 use crate::core::time::Timestamp;
-use crate::shell::bus::archive::registers::{GrantStep, RegisterAct};
+use crate::shell::bus::archive::registers::{ApprovalRequest, GrantStep, RegisterAct};
 use crate::shell::{entropy, users};
 
 /// What a proposal of a register answers: the entry, or the refusal.
@@ -58,6 +58,9 @@ impl Service {
         mut person: Person,
         act: RegisterAct,
     ) -> Result<(String, u64), Refusal> {
+        if let RegisterAct::AskApproval(ApprovalRequest { recording: Some(recording), .. }) = &act {
+            person = self.knowing_whose(person, &About::Recording(recording.clone())).await?;
+        }
         for verb in verbs(&act) {
             if person.reauth == Reauth::NotAsked {
                 person = self.authenticated(person, *verb, About::Nothing).await?;

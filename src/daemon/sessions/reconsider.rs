@@ -23,7 +23,7 @@ fn judge(desk: &Desk<'_>, live: &Live, used: &dyn Fn(&RuleId, Timestamp) -> DayU
     }
     let now = desk.now.time;
     let running = Running { rule: &live.rule, opened: live.opened.time };
-    let facts = Facts { used, ..facts_for(desk, &live.request) };
+    let facts = Facts { used, ..facts_for(desk, &live.request, live.own) };
     match reconsider(desk.policy, desk.house, &live.request, running, &facts, now) {
         Decision::Allow(permit) if permit.expires() > now => Some(permit),
         _ => None,
@@ -33,6 +33,7 @@ fn judge(desk: &Desk<'_>, live: &Live, used: &dyn Fn(&RuleId, Timestamp) -> DayU
 impl Service {
     /// Asks for every running session again whether policy and registers grant it; `end` says why those end that they do not.
     pub(in crate::daemon) async fn reconsider_sessions(self: &Arc<Self>, end: End) {
+        self.learn_whose().await;
         let service = self.clone();
         let judged = self.ledger.look(move |desk| {
             let running = service.sessions.which(|_| true);

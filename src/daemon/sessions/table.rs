@@ -21,6 +21,8 @@ pub struct Live {
     pub source: SourceId,
     /// What was asked, to ask it again under another policy.
     pub request: AccessRequest,
+    /// Whether the recording is his own, as far as rules asked.
+    pub own: Option<bool>,
     /// The grant that carries it: its bytes count there.
     pub rule: RuleId,
     /// Whom it was opened for.
@@ -147,7 +149,7 @@ impl Sessions {
     pub(super) fn take(&self, id: &SessionId) -> Option<Live> {
         self.table().remove(id)
     }
-    pub(super) fn table(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Live>> {
+    pub(in crate::daemon) fn table(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Live>> {
         // Nothing is left half done under this lock.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -233,6 +235,7 @@ mod tests {
                 Verb::View,
                 Target::Service,
             ),
+            own: None,
             rule: "views".parse().unwrap(),
             owner_uid: 1,
             bus_name: ":1.1".into(),

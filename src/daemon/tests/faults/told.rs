@@ -289,9 +289,10 @@ fn check_catalogue(life: &Life, state: &State) {
     let sources = SOURCES.iter().map(|source| source.parse().unwrap()).collect();
     let query =
         Query { sources: &sources, kind: None, from: None, to: None, held: None, limit: 1000, cursor: None };
-    let page = service.catalogue.search(&query).expect("inv5: there is a catalogue").unwrap();
+    let page = service.catalogue.search(&query, &|_| true).expect("inv5: there is a catalogue").unwrap();
     let rows: BTreeMap<_, _> = page.rows.into_iter().map(|row| (row.id, row)).collect();
-    let expected = state.recordings().map(|(id, it)| (*id, row(*id, it, state.holds().on(id).is_some())));
+    let expected =
+        state.recordings().map(|(id, it)| (*id, row(*id, it, state.holds().on(id).is_some(), None)));
     assert_eq!(rows, expected.collect(), "inv5: the catalogue");
 }
 

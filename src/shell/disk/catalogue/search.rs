@@ -11,18 +11,19 @@ use super::row::{Page, Query, Row};
 use super::{Catalogue, CatalogueError, damaged, guarded};
 
 impl Catalogue {
-    /// One page, ordered by start, then id, across all allowed sources.
+    /// One page, ordered by start, then id, across all allowed sources, of what `shows` does not leave out. What it leaves out is
+    /// passed over row by row.
     ///
     /// # Errors
     /// The catalogue has to be rebuilt.
-    pub fn search(&self, query: &Query<'_>) -> Result<Page, CatalogueError> {
+    pub fn search(&self, query: &Query<'_>, shows: &dyn Fn(&Row) -> bool) -> Result<Page, CatalogueError> {
         let _between_batches = self.reading();
         let mut walks = Vec::new();
         let mut heads = BinaryHeap::new();
         for source in query.sources {
             for kind in KINDS.into_iter().filter(|&kind| query.kind.is_none_or(|wanted| wanted == kind)) {
                 let mut rows = self.walk(query, &key::lane(source, kind))?;
-                if let Some(row) = self.next(&mut rows, query)? {
+                if let Some(row) = self.next(&mut rows, query, shows)? {
                     heads.push(Reverse((Place::of(&row), walks.len())));
                     walks.push((rows, row));
                 }
@@ -35,7 +36,7 @@ impl Catalogue {
                 break;
             }
             let Some((rows, head)) = walks.get_mut(lane) else { continue };
-            match self.next(rows, query)? {
+            match self.next(rows, query, shows)? {
                 Some(row) => {
                     heads.push(Reverse((Place::of(&row), lane)));
                     page.rows.push(std::mem::replace(head, row));
@@ -77,7 +78,12 @@ impl Catalogue {
     }
 
     /// The next row of a lane that answers the query.
-    fn next(&self, rows: &mut Option<sled::Iter>, query: &Query<'_>) -> Result<Option<Row>, CatalogueError> {
+    fn next(
+        &self,
+        rows: &mut Option<sled::Iter>,
+        query: &Query<'_>,
+        shows: &dyn Fn(&Row) -> bool,
+    ) -> Result<Option<Row>, CatalogueError> {
         let Some(rows) = rows else { return Ok(None) };
         while let Some((key, value)) = guarded(|| rows.next().transpose())? {
             let row = if key.first() == Some(&HELD) {
@@ -86,7 +92,7 @@ impl Catalogue {
                 Row::from_stored(&key, &value).ok_or_else(|| damaged(&key))?
             };
             let reaches = query.from.is_none_or(|from| row.end > from || row.start >= from);
-            if reaches && query.held.is_none_or(|held| held == row.held) {
+            if reaches && query.held.is_none_or(|held| held == row.held) && shows(&row) {
                 return Ok(Some(row));
             }
         }
