@@ -9,6 +9,7 @@ BUILT    = target/$(PROFILE:dev=debug)
 DBUS_POLICY = $(DESTDIR)/usr/share/dbus-1/system.d
 DBUS_XML    = $(DESTDIR)/usr/share/dbus-1/interfaces
 POLKIT      = $(DESTDIR)/usr/share/polkit-1/actions
+PROFILES    = $(DESTDIR)/usr/share/greffier/profiles
 UNITS       = $(DESTDIR)$(PREFIX)/lib/systemd/system
 TMPFILES    = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 SYSUSERS    = $(DESTDIR)$(PREFIX)/lib/sysusers.d
@@ -49,6 +50,7 @@ install: build ## into DESTDIR and PREFIX; then, on the machine itself: systemd-
 	install -D -m 644 -t $(CATALOGUE) systemd/greffier.catalog
 	install -D -m 644 -t $(DBUS_POLICY) policy/org.greffier.Archive1.conf
 	install -D -m 644 -t $(DBUS_XML) policy/org.greffier.Archive1.xml
+	install -D -m 644 -t $(PROFILES) policy/profiles/*.toml
 	install -D -m 644 -t $(POLKIT) policy/polkit/org.greffier.archive.policy
 	install -D -m 644 -t $(DOC) policy/polkit/50-greffier.rules.example
 	for page in $(PAGES); do install -D -m 644 -t $(MAN)/man$${page##*.} $$page; done
@@ -60,6 +62,7 @@ uninstall: ## removes what install put there; state, spool and /etc/greffier sta
 	rm -f $(TMPFILES)/greffier.conf $(SYSUSERS)/greffier.conf $(CATALOGUE)/greffier.catalog $(DOC)/trust-policy.example $(DOC)/50-greffier.rules.example
 	rm -f $(POLKIT)/org.greffier.archive.policy
 	rm -f $(DBUS_POLICY)/org.greffier.Archive1.conf $(DBUS_XML)/org.greffier.Archive1.xml
+	rm -f $(addprefix $(PROFILES)/,$(notdir $(wildcard policy/profiles/*.toml)))
 	for page in $(notdir $(PAGES)); do rm -f $(MAN)/man$${page##*.}/$$page; done
 
 bench: ## the numbers, as ratios against known programs: a table, and target/bench/summary.json (as root)

@@ -20,7 +20,7 @@ fn main_file(text: &str) -> Vec<PolicyFile> {
 }
 fn facts(today: &str, without_account: &[&str]) -> LintFacts {
     let without_account: BTreeSet<_> = without_account.iter().map(|user| user.parse().unwrap()).collect();
-    LintFacts { without_account, today: today.parse().unwrap() }
+    LintFacts { without_account, today: today.parse().unwrap(), profiles: Vec::new() }
 }
 fn warnings(text: &str, facts: &LintFacts) -> Vec<String> {
     lint(&Policy::parse(&main_file(text)).unwrap(), facts).iter().map(ToString::to_string).collect()

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub mod policy;
 pub mod registers;
 
+use self::policy::PolicyCommand;
 use self::registers::{ApprovalCommand, GrantCommand, MandateCommand};
 use crate::core::ids::{HoldId, IdError, Kind, ReasonCode, RecordingId, SourceId};
 use crate::core::time::Timestamp;
@@ -222,17 +224,6 @@ pub enum ReviewCommand {
         /// What you found; it stands in the ledger's personal part
         #[arg(long, value_name = "TEXT")]
         text: String,
-    },
-}
-
-/// `policy …`.
-#[derive(Debug, Subcommand)]
-pub enum PolicyCommand {
-    /// Check a policy without the service, before it is loaded
-    Check {
-        /// policy.toml, or the directory that holds it
-        #[arg(default_value = "/etc/greffier", value_name = "DIR|FILE")]
-        path: PathBuf,
     },
 }
 

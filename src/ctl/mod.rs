@@ -31,9 +31,10 @@ use zbus::Connection;
 use crate::shell::bus::client::agent::Agent;
 use crate::shell::bus::client::{ANSWER, Failure, LONG_ANSWER, connect};
 use crate::shell::terminal::{self, Form};
+use args::policy::PolicyCommand;
 use args::{
-    Cli, Command, HoldCommand, IndexCommand, KeysCommand, LedgerCommand, PolicyCommand, RetentionCommand,
-    ReviewCommand, StoreCommand,
+    Cli, Command, HoldCommand, IndexCommand, KeysCommand, LedgerCommand, RetentionCommand, ReviewCommand,
+    StoreCommand,
 };
 
 /// Runs one command. `bus_from_environment` is used where `--bus` is absent. The exit code of design §12.
@@ -44,7 +45,11 @@ pub fn run(cli: Cli, bus_from_environment: Option<String>) -> u8 {
     let result = match command {
         Command::Init(args) => init::init(&args, form, bus.as_deref()),
         Command::Doctor(args) => doctor::doctor(&args, form, bus.as_deref()),
-        Command::Policy(PolicyCommand::Check { path }) => policy::check(&path, form),
+        Command::Policy(PolicyCommand::Check { path, profiles }) => policy::check(&path, &profiles, form),
+        Command::Policy(PolicyCommand::Diff { old, new }) => policy::compare(&old, &new, form),
+        Command::Policy(PolicyCommand::Explain(args)) if args.recording.is_none() => {
+            policy::explain(&args, None, form)
+        }
         Command::Ledger(LedgerCommand::Publish { dir, cosigned: Some(file), policy }) => {
             publish::cosigned(form, &dir, &file, policy.as_deref())
         }
@@ -111,6 +116,7 @@ async fn answered(command: Command, form: Form, bus: &Connection) -> Result<u8, 
         }
         Command::Retention(RetentionCommand::Run) => retention::run(bus, form).await,
         Command::Retention(RetentionCommand::ConfirmClock) => retention::confirm_clock(bus).await,
+        Command::Policy(PolicyCommand::Explain(args)) => policy::explain_recording(bus, form, &args).await,
         Command::Review(ReviewCommand::List) => reviews::list(bus, form).await,
         Command::Review(ReviewCommand::Done { entry, text }) => reviews::done(bus, entry, &text).await,
         Command::Ledger(LedgerCommand::Log { from, count }) => ledger::log(bus, form, from, count).await,

@@ -1,6 +1,9 @@
-//! `policy check`: would this policy be loaded, and what is odd about it. Works without the service.
+//! `policy check`: would this policy be loaded, and what is odd about it; `policy diff`: what another one changes. Works without the
+//! service.
 //!
 //! Must never change a file, and reads exactly the files that the service reads.
+
+mod explain;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -10,11 +13,15 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::print;
-use crate::core::policy::{LintFacts, Policy, PolicyFile, UserName, lint};
+use crate::core::policy::{
+    Difference, LintFacts, MAX_PROFILE_BYTES, Policy, PolicyFile, Profile, UserName, diff, lint,
+};
 use crate::shell::bus::client::Failure;
 use crate::shell::clock::SystemClock;
 use crate::shell::terminal::{self, Form};
 use crate::shell::users;
+
+pub use explain::{explain, explain_recording};
 
 const MAIN: &str = "policy.toml";
 /// A policy is at most 1 MiB; of a file given by mistake no more than this is read.
@@ -25,18 +32,19 @@ struct Finding {
     level: &'static str,
     file: String,
     line: u32,
+    /// Of a warning: which it is.
+    code: Option<&'static str>,
     reason: String,
 }
 
-/// Prints errors and warnings. Exit code 0 when the policy would be loaded, 1 when it would be refused.
-pub fn check(path: &Path, form: Form) -> Result<u8, Failure> {
+/// Prints errors and warnings. Exit code 0 when the policy would be loaded, 1 when it would be refused. `profiles`: where those are that
+/// it names.
+pub fn check(path: &Path, profiles: &Path, form: Form) -> Result<u8, Failure> {
     let folder = Folder::of(path);
     let files = folder.read()?;
     let (findings, code) = match Policy::parse(&files) {
-        Err(errors) => {
-            (errors.iter().map(|e| folder.finding("error", &e.file, e.line, &e.reason)).collect(), 1)
-        }
-        Ok(policy) => (warnings(&policy, &folder)?, 0),
+        Err(errors) => (errors.iter().map(|e| folder.finding(None, &e.file, e.line, &e.reason)).collect(), 1),
+        Ok(policy) => (warnings(&policy, &folder, profiles)?, 0),
     };
     print(&render(form, &findings))?;
     let errors = findings.iter().filter(|finding| finding.level == "error").count();
@@ -48,14 +56,72 @@ pub fn check(path: &Path, form: Form) -> Result<u8, Failure> {
     Ok(code)
 }
 
-fn warnings(policy: &Policy, folder: &Folder) -> Result<Vec<Finding>, Failure> {
-    let clock = SystemClock::new().map_err(|error| {
+/// Prints who gains and who loses what. Exit code 0 when nothing differs, 1 when something does, 2 when one of them is no policy.
+pub fn compare(old: &Path, new: &Path, form: Form) -> Result<u8, Failure> {
+    let found = diff(&read_policy(old)?, &read_policy(new)?);
+    let object = |it: &Difference| {
+        let Difference { user, change, sentence } = it;
+        let user = user.as_ref().map(UserName::as_str);
+        json!({ "user": user, "change": change.as_str(), "sentence": sentence })
+    };
+    let text = match form {
+        Form::Json => {
+            let objects: Vec<_> = found.iter().filter_map(|it| object(it).as_object().cloned()).collect();
+            terminal::rows(form, &[], &objects)
+        }
+        _ => found.iter().map(|it| terminal::clean(&it.sentence) + "\n").collect(),
+    };
+    print(&text)?;
+    match found.len() {
+        0 => eprintln!("The two say the same."),
+        n => eprintln!("Differences: {n}."),
+    }
+    Ok(u8::from(!found.is_empty()))
+}
+
+/// A policy that must be sound.
+fn read_policy(path: &Path) -> Result<Policy, Failure> {
+    Policy::parse(&Folder::of(path).read()?).map_err(|errors| {
+        let first = errors.iter().next().map(ToString::to_string).unwrap_or_default();
+        Failure::Usage(format!(
+            "{} is no policy that would be loaded ({first}); see `greffierctl policy check`.",
+            path.display()
+        ))
+    })
+}
+
+fn clock() -> Result<SystemClock, Failure> {
+    SystemClock::new().map_err(|error| {
         Failure::Refused(format!("The clock cannot be read ({error}); nothing was checked."))
-    })?;
+    })
+}
+
+/// Those of the profiles that a policy names that are there.
+fn read_profiles(policy: &Policy, dir: &Path) -> Result<Vec<Profile>, Failure> {
+    let mut found = Vec::new();
+    for name in policy.profiles() {
+        let path = dir.join(format!("{name}.toml"));
+        if !path.exists() {
+            continue;
+        }
+        let mut text = String::new();
+        let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
+        let read = file.take(MAX_PROFILE_BYTES as u64 + 1).read_to_string(&mut text);
+        read.map_err(|error| unreadable(&path, &error))?;
+        let profile = Profile::parse(&text)
+            .map_err(|error| Failure::Usage(format!("{} is no profile: {error}.", path.display())))?;
+        found.push(profile);
+    }
+    Ok(found)
+}
+
+fn warnings(policy: &Policy, folder: &Folder, profiles: &Path) -> Result<Vec<Finding>, Failure> {
+    let clock = clock()?;
     let today = clock.now().time.date_in(clock.local_time_zone());
-    let facts = LintFacts { without_account: without_account(policy), today };
+    let profiles = read_profiles(policy, profiles)?;
+    let facts = LintFacts { without_account: without_account(policy), today, profiles };
     let warnings = lint(policy, &facts);
-    Ok(warnings.iter().map(|w| folder.finding("warning", &w.file, w.line, &w.sentence)).collect())
+    Ok(warnings.iter().map(|w| folder.finding(Some(w.code), &w.file, w.line, &w.sentence)).collect())
 }
 
 /// The users that the policy names and this machine does not know.
@@ -78,17 +144,20 @@ fn without_account(policy: &Policy) -> BTreeSet<UserName> {
 fn render(form: Form, findings: &[Finding]) -> String {
     if form == Form::Json {
         let object = |finding: &Finding| {
-            let Finding { level, file, line, reason } = finding;
-            json!({ "level": level, "file": file, "line": line, "reason": reason })
+            let Finding { level, file, line, code, reason } = finding;
+            json!({ "level": level, "file": file, "line": line, "code": code, "reason": reason })
         };
         let objects: Vec<Map<String, Value>> =
             findings.iter().filter_map(|finding| object(finding).as_object().cloned()).collect();
         return terminal::rows(form, &[], &objects);
     }
     let line = |finding: &Finding| {
-        let Finding { level, file, line, reason } = finding;
-        let level = if *level == "error" { String::new() } else { format!("{level}: ") };
-        terminal::clean(&format!("{file}:{line}: {level}{reason}")) + "\n"
+        let Finding { file, line, code, reason, .. } = finding;
+        let text = match code {
+            None => format!("{file}:{line}: {reason}"),
+            Some(code) => format!("{file}:{line}: warning: {reason} [{code}]"),
+        };
+        terminal::clean(&text) + "\n"
     };
     findings.iter().map(line).collect()
 }
@@ -132,9 +201,11 @@ impl Folder {
         Ok(files)
     }
 
-    fn finding(&self, level: &'static str, file: &str, line: u32, reason: &str) -> Finding {
+    /// `code`: of a warning; an error has none.
+    fn finding(&self, code: Option<&'static str>, file: &str, line: u32, reason: &str) -> Finding {
+        let level = if code.is_some() { "warning" } else { "error" };
         let path = if file == MAIN { self.main.clone() } else { self.dir.join(file) };
-        Finding { level, file: path.to_string_lossy().into_owned(), line, reason: reason.to_owned() }
+        Finding { level, file: path.to_string_lossy().into_owned(), line, code, reason: reason.to_owned() }
     }
 }
 
@@ -173,11 +244,14 @@ mod tests {
     fn a_finding_names_the_file_as_it_was_given() {
         let folder = Folder { dir: "/p".into(), main: "/p/new.toml".into() };
         let findings =
-            [folder.finding("error", MAIN, 3, "x"), folder.finding("warning", "policy.d/a.toml", 1, "y")];
-        assert_eq!(render(Form::Lines, &findings), "/p/new.toml:3: x\n/p/policy.d/a.toml:1: warning: y\n");
+            [folder.finding(None, MAIN, 3, "x"), folder.finding(Some("unused"), "policy.d/a.toml", 1, "y")];
+        assert_eq!(
+            render(Form::Lines, &findings),
+            "/p/new.toml:3: x\n/p/policy.d/a.toml:1: warning: y [unused]\n"
+        );
         let json = render(Form::Json, &findings);
         assert!(
-            json.starts_with(r#"{"file":"/p/new.toml","level":"error","line":3,"reason":"x"}"#),
+            json.starts_with(r#"{"code":null,"file":"/p/new.toml","level":"error","line":3,"reason":"x"}"#),
             "{json}"
         );
     }

@@ -142,7 +142,7 @@ fn periods_fit(policy: &Policy, errors: &mut Vec<PolicyError>) {
 
 /// Whether `min` ends no later than `max` whatever the month it begins in: P30D does not fit in P1M, because of
 /// February.
-fn always_fits(min: &Period, max: &Period) -> bool {
+pub(super) fn always_fits(min: &Period, max: &Period) -> bool {
     const DAY_MICROS: i64 = 86_400_000_000;
     // Four years from 1970 hold each length of month and year.
     (0..4 * 366).all(|day: i64| {

@@ -10,6 +10,7 @@ mod check;
 mod conditions;
 mod cover;
 mod decide;
+mod diff;
 mod digest;
 mod ends;
 mod error;
@@ -23,6 +24,7 @@ mod lint;
 mod names;
 mod parse;
 mod permit;
+mod profile;
 mod read;
 mod refuse;
 mod request;
@@ -36,6 +38,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use answer::{Decision, Denial, DenialKind, Need};
 pub use decide::{Running, decide, reconsider};
+pub use diff::{Change, Difference, diff};
 pub use error::{PolicyError, PolicyErrors};
 pub use facts::{
     Approval, ApprovalAnswer, ApprovalScope, Facts, Mandate, RecordingFacts, RegisteredGrants, Suspension,
@@ -43,9 +46,10 @@ pub use facts::{
 pub use flood::{Flood, FloodVerdict, RefusalKey, RefusedMany};
 pub use hours::{Day, Hours};
 pub use limits::{DayUse, Used, start_of_day};
-pub use lint::{LintFacts, Warning, lint};
+pub use lint::{LINT_CODES, LintFacts, Warning, lint};
 pub use names::{UserName, Verb};
 pub use permit::Permit;
+pub use profile::{Ask, MAX_PROFILE_BYTES, Profile, ProfileError, ProfileLimit};
 pub use refuse::refuse_caller;
 pub use request::{AccessRequest, House, Principal, Target};
 pub use rows::Rows;

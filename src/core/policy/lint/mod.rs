@@ -1,4 +1,12 @@
 //! What a policy may say but should not: sentences for people, never a refusal.
+//!
+//! Owns the codes of the findings. Must never look at anything but the policy, the profiles and the facts given.
+
+mod measure;
+mod people;
+mod reach;
+
+pub(super) use reach::reaches;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,6 +16,7 @@ use jiff::civil::Date;
 use super::Policy;
 use super::error::listed;
 use super::names::{UserName, Verb};
+use super::profile::Profile;
 use super::rules::{Grant, Place};
 use crate::core::ids::{PurposeId, ReasonCode, RuleId, SourceId};
 
@@ -16,6 +25,44 @@ const ENDS_SOON_DAYS: i32 = 30;
 /// A grant should be renewed at least yearly (R65).
 const LONGEST_DAYS: i32 = 366;
 
+/// What a finding is, for whoever sorts them: a word, and what it says, as greffier-policy(5) lists them.
+pub const LINT_CODES: [(&str, &str); 34] = [
+    ("alone", "something needs two persons, and there are not two"),
+    ("approves-own", "one person may ask and approve"),
+    ("auditor-administers", "one person administers and reads the ledger"),
+    ("authorisation-over", "the authorisation of a source has expired, or will soon"),
+    ("class-too-long", "a class keeps longer than a profile allows"),
+    ("deny-idle", "a deny forbids nothing that anybody is granted"),
+    ("grant-denied", "a deny takes away all that a grant gives"),
+    ("grant-ended", "a grant has ended"),
+    ("grant-ends-soon", "a grant ends within 30 days"),
+    ("grant-long", "a grant runs for more than a year"),
+    ("grant-no-end", "a grant has no end"),
+    ("grant-nothing", "a grant covers no source"),
+    ("limit-of-nothing", "a limit limits nothing"),
+    ("no-account", "a user has no account on this machine"),
+    ("no-auditor", "nobody may read the ledger"),
+    ("no-authorisation", "a profile wants an authorisation, and the source has none"),
+    ("no-charter", "a profile wants a charter, and there is none"),
+    ("no-day-limit", "a profile wants the number or the minutes of a day limited"),
+    ("no-grant", "nobody may do anything"),
+    ("no-notice", "a profile wants a notice, and the source has none"),
+    ("no-search", "who views or holds cannot search"),
+    ("not-own", "a profile allows own and anonymised recordings only"),
+    ("other-purpose", "a profile allows other purposes only"),
+    ("profile-unknown", "there is no such profile"),
+    ("reason-idle", "a reason opens nothing here"),
+    ("review-overdue", "a grant was not confirmed for too long"),
+    ("secret", "a professional secret is opened without a case reference"),
+    ("source-names-person", "the id of a source reads like a person"),
+    ("source-unseen", "nobody may view a source"),
+    ("untrained", "a role wants trained persons, and no training is attested"),
+    ("unused", "nothing uses it"),
+    ("verb-excluded", "a limit keeps a verb from ever being allowed"),
+    ("zone-forbidden", "a profile forbids to film there"),
+    ("zone-unknown", "a profile asks where a camera films, and the source does not say"),
+];
+
 /// What the linter cannot know by itself.
 #[derive(Debug, Clone)]
 pub struct LintFacts {
@@ -23,6 +70,8 @@ pub struct LintFacts {
     pub without_account: BTreeSet<UserName>,
     /// The local date.
     pub today: Date,
+    /// The profiles that the policy names, as far as there are any.
+    pub profiles: Vec<Profile>,
 }
 
 /// Something to look at. Written `policy.toml:31: warning: …`.
@@ -32,12 +81,14 @@ pub struct Warning {
     pub file: String,
     /// The line, counted from 1.
     pub line: u32,
+    /// Which finding it is: one of [`LINT_CODES`].
+    pub code: &'static str,
     /// What is odd, and what to do.
     pub sentence: String,
 }
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: warning: {}", self.file, self.line, self.sentence)
+        write!(f, "{}:{}: warning: {} [{}]", self.file, self.line, self.sentence, self.code)
     }
 }
 
@@ -49,6 +100,9 @@ pub fn lint(policy: &Policy, facts: &LintFacts) -> Vec<Warning> {
     lint.sources();
     lint.unused();
     lint.house();
+    lint.reach();
+    lint.people();
+    lint.measure();
     lint.warnings.sort_by(|a, b| (&a.file, a.line, &a.sentence).cmp(&(&b.file, b.line, &b.sentence)));
     lint.warnings
 }
@@ -60,8 +114,13 @@ struct Lint<'a> {
 }
 
 impl<'a> Lint<'a> {
-    fn warn(&mut self, place: &Place, sentence: String) {
-        self.warnings.push(Warning { file: place.file.to_string(), line: place.line, sentence });
+    fn warn(&mut self, place: &Place, code: &'static str, sentence: String) {
+        self.warnings.push(Warning { file: place.file.to_string(), line: place.line, code, sentence });
+    }
+
+    /// The first line of the policy: where what concerns the house as a whole stands.
+    fn top(&self) -> Place {
+        Place { file: super::digest::MAIN.into(), line: 1 }
     }
 
     fn verbs(&self, grant: &Grant) -> BTreeSet<Verb> {
@@ -74,28 +133,35 @@ impl<'a> Lint<'a> {
 
     fn grants(&mut self) {
         for (id, placed) in &self.policy.grants {
-            let sentences = [
-                self.duration(id, &placed.value),
-                self.limits_that_exclude(id, &placed.value),
-                self.limits_of_nothing(id, &placed.value),
-                self.reasons_without_purpose(id, &placed.value),
-                self.blind(id, &placed.value),
+            let grant = &placed.value;
+            let found = [
+                self.duration(id, grant),
+                self.limits_that_exclude(id, grant).map(|it| ("verb-excluded", it)),
+                self.limits_of_nothing(id, grant).map(|it| ("limit-of-nothing", it)),
+                self.reasons_without_purpose(id, grant).map(|it| ("reason-idle", it)),
+                self.blind(id, grant).map(|it| ("no-search", it)),
             ];
-            for sentence in sentences.into_iter().flatten() {
-                self.warn(&placed.place, sentence);
+            for (code, sentence) in found.into_iter().flatten() {
+                self.warn(&placed.place, code, sentence);
             }
         }
     }
 
-    fn duration(&self, id: &RuleId, grant: &Grant) -> Option<String> {
+    fn duration(&self, id: &RuleId, grant: &Grant) -> Option<(&'static str, String)> {
         let Some(until) = grant.until else {
-            return Some(format!("grant {id} has no end: write until = the last day, at most a year ahead"));
+            let why = "write until = the last day, at most a year ahead";
+            return Some(("grant-no-end", format!("grant {id} has no end: {why}")));
         };
         let left_days = self.facts.today.until(until).map_or(i32::MAX, |span| span.get_days());
         match left_days {
-            ..0 => Some(format!("grant {id} ended on {until}: renew it or take it out")),
-            0..=ENDS_SOON_DAYS => Some(format!("grant {id} ends on {until}: renew it if it is still needed")),
-            LONGEST_DAYS.. => Some(format!("grant {id} runs until {until}: review grants at least yearly")),
+            ..0 => Some(("grant-ended", format!("grant {id} ended on {until}: renew it or take it out"))),
+            0..=ENDS_SOON_DAYS => Some((
+                "grant-ends-soon",
+                format!("grant {id} ends on {until}: renew it if it is still needed"),
+            )),
+            LONGEST_DAYS.. => {
+                Some(("grant-long", format!("grant {id} runs until {until}: review grants at least yearly")))
+            }
             _ => None,
         }
     }
@@ -174,7 +240,11 @@ impl<'a> Lint<'a> {
             }
         }
         for (place, who) in named {
-            self.warn(&place, format!("{who} has no account on this machine: correct the name or create it"));
+            self.warn(
+                &place,
+                "no-account",
+                format!("{who} has no account on this machine: correct the name or create it"),
+            );
         }
     }
 
@@ -184,10 +254,18 @@ impl<'a> Lint<'a> {
         for (id, placed) in &self.policy.sources {
             if let Some(name) = id.as_str().split('-').find(|word| people.contains(*word)) {
                 let why = "source ids are public in the ledger and must not name a person";
-                self.warn(&placed.place, format!("source {id} reads like the user {name}: {why}"));
+                self.warn(
+                    &placed.place,
+                    "source-names-person",
+                    format!("source {id} reads like the user {name}: {why}"),
+                );
             }
             if !self.somebody_views(id) {
-                self.warn(&placed.place, format!("nobody may view source {id} today: is it still needed?"));
+                self.warn(
+                    &placed.place,
+                    "source-unseen",
+                    format!("nobody may view source {id} today: is it still needed?"),
+                );
             }
         }
     }
@@ -221,33 +299,34 @@ impl<'a> Lint<'a> {
             }
         }
         for (place, sentence) in idle {
-            self.warn(&place, sentence);
+            self.warn(&place, "unused", sentence);
         }
+    }
+
+    /// Who may do something, by grants that are not over.
+    fn holders(&self, verb: Verb) -> BTreeSet<&'a UserName> {
+        let grants = self.policy.grants().filter(|(_, grant)| !self.is_over(grant));
+        grants.filter(|(_, grant)| self.verbs(grant).contains(&verb)).map(|(_, grant)| &grant.user).collect()
     }
 
     /// What concerns the house as a whole stands at the first line.
     fn house(&mut self) {
-        let holders = |verb: Verb| -> BTreeSet<&'a UserName> {
-            let grants = self.policy.grants().filter(|(_, grant)| !self.is_over(grant));
-            grants
-                .filter(|(_, grant)| self.verbs(grant).contains(&verb))
-                .map(|(_, grant)| &grant.user)
-                .collect()
-        };
-        let (auditors, administrators) = (holders(Verb::ReadLedger), holders(Verb::Administer));
+        let (auditors, administrators) = (self.holders(Verb::ReadLedger), self.holders(Verb::Administer));
         let both: Vec<&&UserName> = auditors.intersection(&administrators).collect();
-        let place = Place { file: super::digest::MAIN.into(), line: 1 };
+        let place = self.top();
         if !both.is_empty() {
             let who = listed(both);
             self.warn(
                 &place,
+                "auditor-administers",
                 format!("{who} administers and reads the ledger: an auditor should be another person"),
             );
         }
         if self.policy.grants_nothing() {
-            self.warn(&place, "no grant: nobody may do anything".to_owned());
+            self.warn(&place, "no-grant", "no grant: nobody may do anything".to_owned());
         } else if auditors.is_empty() {
-            self.warn(&place, "nobody may read the ledger: grant read-ledger to one person".to_owned());
+            let sentence = "nobody may read the ledger: grant read-ledger to one person";
+            self.warn(&place, "no-auditor", sentence.to_owned());
         }
     }
 }
