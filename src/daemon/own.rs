@@ -10,7 +10,7 @@ use super::reauth::About;
 use super::service::Service;
 use super::sessions::Live;
 use crate::core::ids::{RecordingId, SessionId};
-use crate::core::policy::{Target, UserName};
+use crate::core::policy::UserName;
 use crate::core::refusal::Refusal;
 
 impl Service {
@@ -23,11 +23,16 @@ impl Service {
         if !self.policy_in_force().asks_whose() {
             return Ok(person);
         }
-        let about = about.clone();
-        let Some(Target::Recording { id, .. }) = self.ledger.look(move |desk| about.target(desk)).await?
-        else {
-            return Ok(person);
+        let id = match about {
+            // One that does not exist is looked up like one that does: neither answers sooner.
+            About::Recording(typed) => typed.parse().ok(),
+            About::Hold(hold) => {
+                let hold = *hold;
+                self.ledger.look(move |desk| desk.state.holds().get(&hold).map(|it| it.recording)).await?
+            }
+            About::Nothing | About::Source(_) => None,
         };
+        let Some(id) = id else { return Ok(person) };
         let own = self.is_own(id, person.principal.user.clone()).await;
         Ok(Person { own: own.map(|own| (id, own)), ..person })
     }

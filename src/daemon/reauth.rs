@@ -70,7 +70,7 @@ pub(super) enum About {
 
 impl About {
     /// Absent: there is no such thing, and nobody is asked for it.
-    pub(super) fn target(self, desk: &Desk<'_>) -> Option<Target> {
+    fn target(self, desk: &Desk<'_>) -> Option<Target> {
         let recording = |id: RecordingId| {
             Some(Target::Recording { id, source: desk.state.recording(&id)?.source.clone() })
         };
